@@ -1,0 +1,87 @@
+# `make help` lists the targets. Two commands are all the set-up there is: `make demo` and `make test`.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+# uv installs the locked packages in parallel; where it cannot reach the index that pip is configured for, pip does the same.
+INSTALL = install() { $(BIN)/uv pip install --python $(BIN)/python "$$@" || $(BIN)/python -m pip install "$$@"; }; install
+export VIRTUAL_ENV := $(abspath $(VENV))
+# uv trusts whom the machine trusts, as pip does: a company's proxy has a certificate of its own.
+export UV_SYSTEM_CERTS := 1
+
+.PHONY: help demo test check bench soak up down clean lock install install-dev jars chromium format screenshots
+
+help:  ## list the targets
+	@awk 'BEGIN {FS = ":.*##"} /^[a-z-]+:.*##/ {printf "  %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: install jars  ## start everything and watch real images travel
+	$(BIN)/darkroom up
+	$(BIN)/darkroom demo
+
+test: install-dev jars chromium  ## every test, against real servers of its own
+	$(BIN)/python -m pytest
+
+check: install-dev  ## format, lint, types, floors
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyrefly check
+	$(BIN)/lint-imports
+
+format: install-dev  ## put the code into shape
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: install-dev jars  ## measure, as ratios to a floor in the same run
+	$(BIN)/python -m benchmarks
+
+soak: install-dev jars  ## the faults of `make test`, many times over (ROUNDS=12)
+	DARKROOM_SOAK_ROUNDS=$(or $(ROUNDS),12) $(BIN)/python -m pytest tests/system -m soak
+
+up: install jars  ## start the stack
+	$(BIN)/darkroom up
+
+down:  ## stop the stack; data stays
+	$(BIN)/darkroom down
+
+clean:  ## remove what was built; the stack's data stays (`darkroom wipe` removes it)
+	rm -rf $(VENV) jvm/target build dist .ruff_cache .pytest_cache .hypothesis
+
+lock: $(VENV)/.build  ## resolve the requirements anew into the three lock files
+	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile $(LOCK) --extra spark --extra dev pyproject.toml -o requirements-dev.lock
+	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile $(LOCK) -c requirements-dev.lock pyproject.toml -o requirements.lock
+	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile $(LOCK) -c requirements-dev.lock --group build -o requirements-build.lock
+LOCK = --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --quiet
+
+install: $(VENV)/.core
+install-dev: $(VENV)/.dev
+jars: jvm/target/.copied
+
+$(VENV)/.build: requirements-build.lock stack/preflight.sh
+	@python=$$(stack/preflight.sh) && { [ -x $(BIN)/python ] || "$$python" -m venv $(VENV); }
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-build.lock
+	@touch $@
+
+$(VENV)/.core: $(VENV)/.build requirements.lock pyproject.toml
+	$(INSTALL) --require-hashes -r requirements.lock
+	$(INSTALL) --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Only where it needs no question: as root on Debian. Elsewhere the browser's tests skip and say so.
+chromium:
+	@command -v chromium >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 \
+		&& apt-get update --quiet=2 && DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 --no-install-recommends chromium; } \
+		|| echo "Chromium was not found and not installed: the browser's tests will skip."
+
+screenshots: install-dev  ## take the README's pictures from the running demo
+	$(BIN)/python docs/screenshots.py "$$($(BIN)/darkroom status --json | $(BIN)/python -c 'import json, sys; print(json.load(sys.stdin)["dagster"]["url"])')" docs/screenshots
+
+# pyspark comes as source: without isolation it is built by the locked setuptools.
+$(VENV)/.dev: $(VENV)/.core requirements-dev.lock
+	$(INSTALL) --require-hashes --no-build-isolation -r requirements-dev.lock
+	@touch $@
+
+jvm/target/.copied: jvm/pom.xml
+	@stack/preflight.sh >/dev/null
+	mvn --batch-mode --quiet --file jvm/pom.xml package
+	@touch $@

@@ -1,0 +1,46 @@
+"""Compiles the policy to Kafka's access rules. Pure: the broker is told by whoever holds the admin identity.
+
+Every rule allows; what no rule allows is refused (`allow.everyone.if.no.acl.found=false`). Super users need no rule:
+the broker's own configuration names them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from access.policy import Policy
+
+
+@dataclass(frozen=True, order=True)
+class AclRule:
+    """One rule: `principal` (`User:name`) may do `operation` on the resource."""
+
+    principal: str
+    resource_type: Literal["TOPIC", "GROUP"]
+    pattern: Literal["LITERAL", "PREFIXED"]
+    name: str
+    operation: str
+
+
+def acl_rules(policy: Policy, topic: str) -> list[AclRule]:
+    """The rules of the policy, sorted, each once.
+
+    Args:
+        topic: what `${topic}` stands for.
+    """
+    rules: set[AclRule] = set()
+    for name, identity in policy.identities.items():
+        for right in identity.kafka:
+            for operation in right.allow:
+                if right.topic is not None:
+                    resolved = right.topic.replace("${topic}", topic)
+                    rules.add(AclRule(f"User:{name}", "TOPIC", "LITERAL", resolved, operation))
+                elif right.group_prefix is not None:
+                    rules.add(AclRule(f"User:{name}", "GROUP", "PREFIXED", right.group_prefix, operation))
+    return sorted(rules)
+
+
+def super_users(policy: Policy) -> list[str]:
+    """The principals that the broker's configuration names as super users, sorted."""
+    return sorted(f"User:{name}" for name, identity in policy.identities.items() if identity.kafka_super_user)

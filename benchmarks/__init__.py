@@ -1,0 +1,1 @@
+"""What things cost, measured: `python -m benchmarks` against a running stack (settings from the environment)."""

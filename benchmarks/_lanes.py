@@ -1,0 +1,67 @@
+"""The two lanes, each run in a process of its own so that peak memory and processor time are its alone.
+
+Reads settings as JSON from standard input; prints records, wall seconds, processor seconds and peak memory in MB. The
+time begins before the first request and ends when the last record is read, or committed; imports are not in it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from confluent_kafka import Consumer, TopicPartition
+
+from resources.kafka import consumer_config, watermarks
+from resources.lake import open_lake
+from resources.landing import Lander
+from resources.settings import Settings, load_settings
+
+CHUNK = 300
+"""Messages asked for at a time: what the lander asks for at most, and the fastest bare loop of those tried."""
+
+
+def consume(settings: Settings) -> int:
+    """Read every record, touch its value, and forget it."""
+    state = watermarks(settings, settings.topic)
+    consumer = Consumer(consumer_config(settings, "darkroom-bench"))
+    consumer.assign([TopicPartition(settings.topic, p, low) for p, (low, _) in state.partitions.items()])
+    records = ended = size = 0
+    while ended < len(state.partitions):
+        for message in consumer.consume(CHUNK, 0.02):
+            if message.error() is None:
+                records += 1
+                size += len(message.value() or b"")
+            else:
+                ended += 1
+    consumer.close()
+    return records
+
+
+def land(settings: Settings) -> int:
+    """Land every record."""
+    return Lander(settings, open_lake(settings)).land().records
+
+
+def peak_mib() -> int:
+    """Most memory that this process had resident, in MiB (Linux).
+
+    Not `ru_maxrss`: that begins with the peak of the process which started this one.
+    """
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) // 1024
+
+
+def main() -> None:
+    """Run the lane that is named."""
+    lanes = {"consume": consume, "land": land}
+    settings = load_settings(json.load(sys.stdin))
+    cpu, wall = time.process_time(), time.perf_counter()
+    records = lanes[sys.argv[1]](settings)
+    seconds, used = time.perf_counter() - wall, time.process_time() - cpu
+    print(records, seconds, used, peak_mib())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""Landing against a bare `consume` loop, its memory before a large backlog, and commits before a long log.
+
+Both lanes read the same topic with the same client settings, in processes of their own and in turn; the median of the
+repeats counts. Processor seconds stand beside the wall's, for the machine may be shared. Topics are made for the
+purpose with this process's identity (make it `admin`) and deleted again. `DARKROOM_BENCH_BACKLOG_MB` sets the backlog
+(2048).
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pyarrow as pa
+from confluent_kafka import Producer
+
+from benchmarks.figures import Figure, median, spread
+from resources.kafka import admin, ensure_topic, producer_config
+from resources.lake import CHECKPOINT_EVERY, Lake
+from resources.settings import Settings, load_settings
+from transforms.envelope import DataKey, Metadata, seal
+from transforms.tables import RAW_IMAGES
+
+PARTITIONS = 4
+REPEATS = 5
+_DISTINCT = 64
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One run of a lane: records, wall and processor seconds of the reading alone, peak memory of the process in MB."""
+
+    records: int
+    seconds: float
+    cpu: float
+    peak: float
+
+
+def run() -> list[Figure]:
+    """All figures of landing; takes some minutes, most of them to fill topics."""
+    settings = load_settings()
+    figures = [
+        *_against_consume(settings, "1 kB", 1_000, 300_000),
+        *_against_consume(settings, "100 kB", 100_000, 5_000),
+        *_backlog(settings, int(os.environ.get("DARKROOM_BENCH_BACKLOG_MB", "2048"))),
+    ]
+    return figures + _commits()
+
+
+def _against_consume(settings: Settings, name: str, size: int, records: int) -> list[Figure]:
+    with _topic(settings, size, records) as topic:
+        bare, landing = [], []
+        for _ in range(REPEATS):
+            bare.append(_lane("consume", settings, topic))
+            landing.append(_lane("land", settings, topic))
+    for lane in (*bare, *landing):
+        if lane.records != records:
+            raise RuntimeError(
+                f"A lane read {lane.records} of {records} records of {topic}: its figure is worth nothing."
+            )
+    rates = [records / lane.seconds for lane in landing], [records / lane.seconds for lane in bare]
+    ratios = [b.seconds / a.seconds for a, b in zip(landing, bare, strict=True)]
+    cpu = median([lane.cpu for lane in bare]) / median([lane.cpu for lane in landing])
+    return [
+        Figure(f"landing / consume, {name} sealed", median(ratios), "", 0.5, "at least", f"wall; {spread(ratios)}"),
+        Figure(
+            f"landing, {name} sealed", median(rates[0]), "records/s", None, detail=f"{records:,}; {spread(rates[0])}"
+        ),
+        Figure(f"bare consume, {name} sealed", median(rates[1]), "records/s", None, detail=spread(rates[1])),
+        Figure(
+            f"processor time of consume / of landing, {name}",
+            cpu,
+            "",
+            None,
+            detail=f"{_us(landing, records)} us a record against {_us(bare, records)}",
+        ),
+    ]
+
+
+def _us(lanes: list[Lane], records: int) -> str:
+    return f"{median([lane.cpu for lane in lanes]) / records * 1e6:.1f}"
+
+
+def _backlog(settings: Settings, megabytes: int) -> list[Figure]:
+    records = megabytes * 10
+    with _topic(settings, 100_000, records) as topic:
+        lane = _lane("land", settings, topic)
+    if lane.records != records:
+        raise RuntimeError(f"Landing read {lane.records} of {records} records: its memory is worth nothing.")
+    detail = f"{megabytes:,} MB in 100 kB records, landed in {lane.seconds:.1f} s"
+    return [Figure("peak memory of landing a backlog", lane.peak, "MB", 700, "at most", detail)]
+
+
+def _commits() -> list[Figure]:
+    """Processor time of a commit to a table with 1,000 commits against one with 10, as landing commits."""
+    with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as folder:
+        lake = Lake(folder)
+        handle = lake.ensure(RAW_IMAGES)
+        costs: list[float] = []
+        for number in range(1_010):
+            row = _row(number)
+            started = time.process_time()
+            before = handle.version()
+            lake.append(handle, RAW_IMAGES, row, {"bench": number})
+            if handle.version() // CHECKPOINT_EVERY != before // CHECKPOINT_EVERY:
+                handle = lake.open(RAW_IMAGES.name)
+            costs.append(time.process_time() - started)
+    # Means over twenty: a checkpoint falls to each of them once.
+    early, late = sum(costs[:20]) / 20, sum(costs[990:1_010]) / 20
+    detail = (
+        f"{early * 1e3:.1f} ms and {late * 1e3:.1f} ms of processor time; each the mean of 20, a checkpoint among them"
+    )
+    return [Figure("commit at 1,000 commits / at 10", late / early, "", 2, "at most", detail)]
+
+
+def _row(offset: int) -> pa.Table:
+    now = datetime.now(UTC)
+    record = {
+        "topic": "bench",
+        "topic_id": "AAAAAAAAQACAAAAAAAAAAA",
+        "partition": 0,
+        "offset": offset,
+        "timestamp": now,
+        "key": b"k",
+        "headers": None,
+        "payload": b"p" * 100,
+        "payload_sha256": b"s" * 32,
+        "origin_cluster": "bench",
+        "landed_at": now,
+        "day": now.date(),
+    }
+    return pa.Table.from_pylist([record], schema=RAW_IMAGES.schema)
+
+
+@contextmanager
+def _topic(settings: Settings, size: int, records: int) -> Iterator[str]:
+    """A topic with sealed records of about this size."""
+    topic = f"bench.landing.{uuid.uuid4().hex[:12]}"
+    ensure_topic(settings, topic, PARTITIONS)
+    try:
+        _fill(settings, topic, size, records)
+        yield topic
+    finally:
+        with admin(settings) as broker:
+            broker.delete_topic(topic)
+
+
+def _fill(settings: Settings, topic: str, size: int, records: int) -> None:
+    today = datetime.now(UTC).date()
+    sealed = [_sealed(size, number, today) for number in range(_DISTINCT)]
+    producer = Producer({**producer_config(settings), "linger.ms": "20", "queue.buffering.max.kbytes": "131072"})
+    failed: list[str] = []
+
+    def delivered(error: object, _: object) -> None:
+        if error is not None:
+            failed.append(str(error))
+
+    for number in range(records):
+        key, headers, value = sealed[number % _DISTINCT]
+        while True:
+            try:
+                producer.produce(
+                    topic, value, key, partition=number % PARTITIONS, headers=headers, on_delivery=delivered
+                )
+                break
+            except BufferError:
+                producer.poll(0.05)
+        producer.poll(0)
+    left = producer.flush(300)
+    if left or failed:
+        raise RuntimeError(f"{left + len(failed)} of {records} records did not reach {topic}: {failed[:1]}")
+
+
+def _sealed(size: int, number: int, day: date) -> tuple[str, list[tuple[str, bytes | str | None]], bytes]:
+    id = base64.b32encode(number.to_bytes(17, "big")).decode().lower()[:26]
+    key = DataKey(f"{day.isoformat()}_abcdefghijklmnop_abcdefghijklm", os.urandom(32))
+    metadata = Metadata("0" * 64, "image/jpeg", "label", "uploader", ("group",), "name.jpg", datetime.now(UTC))
+    image = os.urandom(max(0, size - 300))
+    headers, value = seal(metadata, image, id=id, day=day, key=key, via="uploads", nonce=os.urandom(12))
+    return id, [*headers], value
+
+
+def _lane(lane: str, settings: Settings, topic: str) -> Lane:
+    """Run a lane in a process of its own."""
+    with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as folder:
+        own = settings.model_copy(update={"topic": topic, "lake": folder})
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks._lanes", lane],
+            input=own.model_dump_json(),
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=Path(__file__).parents[1],
+        )
+    if done.returncode != 0:
+        raise RuntimeError(f"The lane {lane!r} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
+    records, seconds, cpu, peak = done.stdout.split()
+    return Lane(int(records), float(seconds), float(cpu), float(peak))

@@ -1,0 +1,84 @@
+"""What every command needs to know: which stack is meant, and how an expected error is shown.
+
+A command is a thin skin: it reads its options, calls one function of a room below, and prints. An error that was
+expected (`PlatformFailure`, `SettingsError`) is one plain message and exit code 1; anything else is a bug and keeps its
+traceback. Heavy rooms are imported inside the commands, so that `darkroom --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from resources.settings import Settings
+
+HOME_VARIABLE = "DARKROOM_HOME"
+DEFAULT_HOME = ".darkroom"
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def use_home(home: Path | None) -> None:
+    """Make `--home` this process's DARKROOM_HOME, absolute, for settings and children alike."""
+    chosen = home or Path(os.environ.get(HOME_VARIABLE) or DEFAULT_HOME)
+    os.environ[HOME_VARIABLE] = str(chosen.expanduser().absolute())
+
+
+def current_home() -> Path:
+    """The absolute folder of the stack that this command is about."""
+    return Path(os.environ.get(HOME_VARIABLE) or DEFAULT_HOME).expanduser().absolute()
+
+
+def current_settings(identity: str = "operator") -> Settings:
+    """Settings of a client of the running stack: its addresses, and the certificates of `identity`.
+
+    Raises:
+        StackError: there is no stack in this home; says how to start one.
+    """
+    from stack.state import stack_settings
+
+    return stack_settings(current_home(), identity)
+
+
+def output() -> Console:
+    """Where results go: standard output."""
+    return Console(highlight=False)
+
+
+def messages() -> Console:
+    """Where progress and errors go: standard error, so that results can be piped."""
+    return Console(stderr=True, highlight=False)
+
+
+def plainly(command: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Decorate a command so that an expected error is one sentence and exit code 1, without a traceback."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        from resources.failures import PlatformFailure
+        from resources.settings import SettingsError
+
+        try:
+            return command(*args, **kwargs)
+        except (PlatformFailure, SettingsError) as error:
+            messages().print(f"[bold red]error[/] {_escape(str(error))}", soft_wrap=True)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            messages().print("interrupted")
+            raise typer.Exit(130) from None
+
+    return wrapped
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

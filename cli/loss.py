@@ -1,0 +1,44 @@
+"""`darkroom accept-loss`: a person decides to go on behind records that are gone and never landed.
+
+Landing stops at a loss (records deleted past the resume offset, a topic made anew) and never decides by itself.
+Without --yes this only names topic, partition and range; with it, who, why and what was given up are kept in the
+history of bronze.
+"""
+
+from __future__ import annotations
+
+import getpass
+from typing import Annotated
+
+import typer
+
+from cli.context import current_settings, output, plainly
+
+
+def register(app: typer.Typer) -> None:
+    """Add `accept-loss`."""
+    app.command("accept-loss")(accept)
+
+
+@plainly
+def accept(
+    yes: Annotated[bool, typer.Option("--yes", help="Do it. Without this, only say what would be given up.")] = False,
+    why: Annotated[str, typer.Option(help="Why; kept in the history of bronze. Needed with --yes.")] = "",
+    who: Annotated[str | None, typer.Option(help="Who decides; this account's name unless given.")] = None,
+) -> None:
+    """Go on behind records that were lost before they landed. A dry run unless --yes is given."""
+    if yes and not why.strip():
+        raise typer.BadParameter("--yes needs --why TEXT: it is kept in the history of bronze.")
+
+    from resources.lake import open_lake
+    from resources.landing import accept_loss
+
+    settings = current_settings()
+    decided_by = who or getpass.getuser()
+    found = accept_loss(settings, open_lake(settings), who=decided_by, why=why.strip() or "(dry run)", dry_run=not yes)
+    console = output()
+    console.print(found.description, soft_wrap=True, markup=False)
+    if found.written:
+        console.print(f"Decided by {decided_by}: {why.strip()}", soft_wrap=True, markup=False)
+    elif found.losses:
+        console.print("To go on: darkroom accept-loss --yes --why TEXT", soft_wrap=True, markup=False)

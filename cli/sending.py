@@ -1,0 +1,228 @@
+"""Sending from a command: finds the doors and a token, shows a progress bar, sums up. `cli.sender` does the work."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from cli.sender import Item, Outcome, Result, Sender, Sending
+from cli.sent import Sent
+from resources.failures import PermanentFailure
+
+GROUPS = ("image-uploaders",)
+TOKEN_SECONDS = 900
+RENEW_BEFORE_SECONDS = 120
+SHOWN = 25
+"""How many refused files the summary names; the rest is counted."""
+
+
+class NoAuthority(PermanentFailure):
+    """The stack's authority is not there, so that no door could be told from another program."""
+
+
+@dataclass
+class Summary:
+    """What became of the items so far."""
+
+    counts: Counter[Outcome] = field(default_factory=Counter)
+    refusals: Counter[int] = field(default_factory=Counter)
+    acknowledged_bytes: int = 0
+    resends: int = 0
+    seconds: float = 0.0
+    unsent: list[Result] = field(default_factory=list)
+    results: list[Result] | None = None
+
+    def add(self, result: Result) -> None:
+        """Count one result."""
+        self.counts[result.outcome] += 1
+        self.resends += max(0, result.tries - 1)
+        if self.results is not None:
+            self.results.append(result)
+        if result.outcome is Outcome.ACKNOWLEDGED:
+            self.acknowledged_bytes += max(0, result.item.size)
+        if result.outcome in (Outcome.REFUSED, Outcome.UNREADABLE):
+            self.refusals[result.status or 0] += 1
+            if len(self.unsent) < SHOWN:
+                self.unsent.append(result)
+
+    @property
+    def new(self) -> int:
+        """Images acknowledged now."""
+        return self.counts[Outcome.ACKNOWLEDGED]
+
+    @property
+    def failed(self) -> int:
+        """Items that a door refused or that could not be read."""
+        return self.counts[Outcome.REFUSED] + self.counts[Outcome.UNREADABLE]
+
+    def sentence(self) -> str:
+        """One line: "12 new, 3 acknowledged before, 1 same content, 2 refused"."""
+        parts = [f"{self.new} new", f"{self.counts[Outcome.BEFORE]} acknowledged before"]
+        for outcome in (Outcome.SAME, Outcome.REFUSED, Outcome.UNREADABLE):
+            if self.counts[outcome]:
+                parts.append(f"{self.counts[outcome]} {outcome}")
+        return ", ".join(parts)
+
+
+class Tokens:
+    """Bearer tokens that are renewed before they expire.
+
+    Args:
+        make: makes a token that is valid for the given seconds.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, make: Callable[[int], str], clock: Callable[[], float] = time.monotonic) -> None:
+        self._make = make
+        self._clock = clock
+        self._token = ""
+        self._until = float("-inf")
+
+    def __call__(self, refused: bool) -> str:
+        """A token that is valid for two minutes at least; a new one when the last was refused."""
+        if refused or self._clock() > self._until - RENEW_BEFORE_SECONDS:
+            self._token = self._make(TOKEN_SECONDS)
+            self._until = self._clock() + TOKEN_SECONDS
+        return self._token
+
+
+def doors_of(home: Path) -> list[str]:
+    """Addresses of the stack's upload instances.
+
+    Raises:
+        StackError: there is no stack in this home.
+    """
+    from stack.services import UPLOADS
+    from stack.state import load_state
+
+    ports = load_state(home).ports
+    return [f"https://127.0.0.1:{ports[name]}" for name in UPLOADS if name in ports]
+
+
+def trust(home: Path) -> ssl.SSLContext:
+    """TLS that trusts this stack's own authority and nobody else.
+
+    Raises:
+        NoAuthority: its certificate is not there.
+    """
+    path = home / "tls" / "ca.crt"
+    try:
+        context = ssl.create_default_context(cafile=str(path))
+    except (OSError, ssl.SSLError) as error:
+        raise NoAuthority(
+            f"No stack is running in {home}: {path} cannot be read ({error.strerror or error}). "
+            "`darkroom up` starts one; --home or DARKROOM_HOME names another."
+        ) from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def send_items(
+    home: Path,
+    items: Sequence[Item],
+    *,
+    uploader: str,
+    largest: int | None = None,
+    concurrency: int = 8,
+    rate: float | None = None,
+    patience_seconds: float = 120.0,
+    console: Console,
+    title: str = "sending",
+    keep_results: bool = False,
+) -> Summary:
+    """Send items to the stack's doors, with a progress bar.
+
+    Args:
+        home: the stack's folder; its notebook is home/state/sent.sqlite.
+        items: what to send.
+        uploader: subject of the tokens.
+        largest, concurrency, rate, patience_seconds: see `cli.sender.Sending`.
+        console: where the bar is drawn.
+        title: what stands before the bar.
+        keep_results: keep every result in the summary, not only counts.
+
+    Raises:
+        StackError, NoAuthority: nothing to send to.
+        DoorsAway, DoorUntrusted, TokenRefusedByDoor: given up; what was acknowledged before is written down.
+        KeyboardInterrupt: stopped by the person; the same holds.
+    """
+    from stack.signing import development_token
+
+    doors = doors_of(home)
+    context = trust(home)
+    tokens = Tokens(lambda ttl: development_token(home, uploader, GROUPS, ttl))
+    how = Sending(
+        uploader,
+        tokens,
+        concurrency=concurrency,
+        rate=rate,
+        patience_seconds=patience_seconds,
+        largest=largest,
+    )
+    summary = Summary(results=[] if keep_results else None)
+    started = time.monotonic()
+    with Sent(home / "state" / "sent.sqlite") as sent, _bar(console) as bar:
+        task = bar.add_task(title, total=len(items), said="")
+
+        def report(result: Result) -> None:
+            summary.add(result)
+            bar.update(task, advance=1, said=summary.sentence())
+
+        async def run() -> None:
+            limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
+            timeout = httpx.Timeout(60.0, connect=10.0)
+            async with httpx.AsyncClient(verify=context, limits=limits, timeout=timeout, trust_env=False) as client:
+                await Sender(doors, client, sent, how).send(items, report)
+
+        try:
+            asyncio.run(run())
+        except BaseException:
+            console.print(f"Stopped. Until then: {summary.sentence()}.", soft_wrap=True)
+            raise
+        finally:
+            summary.seconds = time.monotonic() - started
+    return summary
+
+
+def print_unsent(summary: Summary, console: Console) -> None:
+    """A table of the files that were refused or could not be read, with the door's words."""
+    if not summary.unsent:
+        return
+    table = Table(title="Not taken", title_justify="left", box=None, pad_edge=False)
+    table.add_column("file", overflow="fold")
+    table.add_column("status", justify="right")
+    table.add_column("why", overflow="fold")
+    for result in summary.unsent:
+        table.add_row(escape(result.item.name), str(result.status or "unread"), escape(result.detail))
+    console.print(table)
+    rest = summary.failed - len(summary.unsent)
+    if rest:
+        by_status = ", ".join(
+            f"{count} with {status or 'unread'}" for status, count in sorted(summary.refusals.items())
+        )
+        console.print(f"... and {rest} more. In all: {by_status}.")
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[said]}"),
+        console=console,
+        # Without a terminal a bar is noise: the summary says it once.
+        disable=not console.is_terminal,
+    )

@@ -1,0 +1,26 @@
+"""`darkroom token`: a bearer token for the door, signed by the stack's development signer."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli.context import current_home, plainly
+
+
+def register(app: typer.Typer) -> None:
+    """Add `token`."""
+    app.command("token")(token)
+
+
+@plainly
+def token(
+    subject: Annotated[str, typer.Option(help="Who the token speaks for.")] = "demo",
+    group: Annotated[list[str] | None, typer.Option(help="A group of the subject; may be repeated.")] = None,
+    ttl: Annotated[int, typer.Option(min=1, max=86400, help="Seconds until it expires.")] = 3600,
+) -> None:
+    """Print a bearer token for the upload service, and nothing else."""
+    from stack.signing import development_token
+
+    typer.echo(development_token(current_home(), subject, tuple(group or ("image-uploaders",)), ttl))

@@ -1,0 +1,21 @@
+"""The jobs: the live lane, upkeep of the tables, and the rebuilding of the status projection.
+
+The live lane runs in one process: starting one costs five CPU-seconds, and the steps follow one another anyway.
+"""
+
+import dagster as dg
+
+LIVE_JOB = "live_images"
+MAX_RUNTIME_SECONDS = 6 * 3600
+
+live_images = dg.define_asset_job(
+    LIVE_JOB,
+    selection=dg.AssetSelection.groups("images"),
+    description="Lands what the topic holds beyond the lake, develops and counts it. Harmless at any time.",
+    executor_def=dg.in_process_executor,
+    tags={
+        "darkroom/lane": "live",
+        # A run that hangs would hold the lane; run monitoring ends it.
+        "dagster/max_runtime": str(MAX_RUNTIME_SECONDS),
+    },
+)

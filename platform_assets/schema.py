@@ -1,0 +1,75 @@
+"""One table specification, told to Dagster: columns, kinds, owners and where the table stands.
+
+The columns come from `transforms.tables`, which also creates the tables, so that the catalogue cannot say something
+else than the lake.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+
+from transforms.tables import TableSpec
+
+OWNERS = ("team:platform",)
+
+LIVE = {"darkroom/lane": "live"}
+"""Tag of the assets that the live lane carries from the topic to developed images."""
+
+
+def asset_key(spec: TableSpec) -> dg.AssetKey:
+    """The asset key of a table: its name under the lake's root."""
+    return dg.AssetKey(spec.name.split("/"))
+
+
+def pool(spec: TableSpec) -> str:
+    """The Dagster pool of a table: whoever writes it holds a slot of it."""
+    return spec.name
+
+
+def column_schema(spec: TableSpec) -> dg.TableSchema:
+    """Columns with types and descriptions; sealed ones say so by tag, keys of days and rows by constraint."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name=field.name,
+                type=str(field.type),
+                description=(field.metadata or {}).get(b"comment", b"").decode(),
+                constraints=dg.TableColumnConstraints(nullable=field.nullable),
+                tags={"sealed": ""} if field.name in spec.sealed else {},
+            )
+            for field in spec.schema
+        ],
+        constraints=dg.TableConstraints(
+            other=[
+                f"partitioned on disk by {', '.join(spec.partition_by)}",
+                *([f"sealed under the image's data key: {', '.join(spec.sealed)}"] if spec.sealed else []),
+            ]
+        ),
+    )
+
+
+def table_asset(spec: TableSpec, deps: Sequence[dg.AssetKey], **more: Any) -> dg.AssetSpec:
+    """The asset of one Delta table, with everything a catalogue reader looks for."""
+    group = spec.name.split("/")[0]
+    metadata: Mapping[str, Any] = {
+        "dagster/column_schema": column_schema(spec),
+        "dagster/table_name": spec.name,
+        "dagster/storage_kind": "deltalake",
+    }
+    return dg.AssetSpec(
+        asset_key(spec),
+        deps=list(deps),
+        description=spec.description,
+        group_name=group,
+        owners=list(OWNERS),
+        kinds={"delta"},
+        metadata=metadata,
+        tags=LIVE,
+        # The live lane runs at least every six hours, with nothing new too: see sensors/kafka_offsets.py.
+        freshness_policy=dg.FreshnessPolicy.time_window(
+            fail_window=timedelta(hours=24), warn_window=timedelta(hours=12)
+        ),
+        **more,
+    )

@@ -1,0 +1,119 @@
+"""The outside as Dagster resources: thin wrappers, so that assets name what they need and tests hand in another.
+
+Each wrapper opens its part when asked, never at construction: loading definitions, or the web UI, touches no broker,
+lake or key. All of them start from one `SettingsResource`. The libraries behind them are imported when first used,
+for every second of import is paid by each run's process start.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from pydantic import Field
+
+from resources.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from resources.compute import DecodePool
+    from resources.kafka import TopicState
+    from resources.keys import KeyStore
+    from resources.lake import Lake
+    from resources.postgres import ImageStatus
+
+
+class SettingsResource(dg.ConfigurableResource):
+    """The settings of this process, from environment and file; `overrides` win (tests use them)."""
+
+    overrides: dict[str, Any] = Field(default_factory=dict, description="Settings by name that win.")
+
+    def load(self) -> Settings:
+        """Read the settings now.
+
+        Raises:
+            SettingsError: a setting is unknown or cannot be; the message lists what is valid.
+        """
+        return load_settings(self.overrides)
+
+
+class LakeResource(dg.ConfigurableResource):
+    """The Delta tables."""
+
+    settings: dg.ResourceDependency[SettingsResource]
+
+    def open(self) -> "Lake":
+        """A handle on the lake; opening a table raises TableMissing where there is none."""
+        from resources.lake import open_lake
+
+        return open_lake(self.settings.load())
+
+
+class KafkaResource(dg.ConfigurableResource):
+    """The image topic of this site's Kafka cluster."""
+
+    settings: dg.ResourceDependency[SettingsResource]
+
+    def load(self, timeout_seconds: float | None = None) -> Settings:
+        """The settings to reach the broker with; `timeout_seconds` bounds each answer, never above the setting."""
+        settings = self.settings.load()
+        if timeout_seconds is None or timeout_seconds >= settings.kafka_timeout_seconds:
+            return settings
+        return settings.model_copy(update={"kafka_timeout_seconds": timeout_seconds})
+
+    def watermarks(self, timeout_seconds: float | None = None) -> "TopicState":
+        """Low and high watermark of every partition, and the topic's id.
+
+        Raises:
+            KafkaUnavailable: no broker answered in time.
+        """
+        from resources.kafka import watermarks
+
+        settings = self.load(timeout_seconds)
+        return watermarks(settings, settings.topic)
+
+
+class KeysResource(dg.ConfigurableResource):
+    """The key store: opens data keys for developing."""
+
+    settings: dg.ResourceDependency[SettingsResource]
+
+    def open(self) -> "KeyStore":
+        """A handle on the key store."""
+        from resources.keys import open_key_store
+
+        return open_key_store(self.settings.load())
+
+
+class StatusResource(dg.ConfigurableResource):
+    """The projection `image_status` in PostgreSQL."""
+
+    settings: dg.ResourceDependency[SettingsResource]
+
+    def open(self) -> "ImageStatus":
+        """A handle on the projection; connects when used."""
+        from resources.postgres import ImageStatus
+
+        return ImageStatus(self.settings.load().postgres_dsn)
+
+
+class ComputeResource(dg.ConfigurableResource):
+    """Where images are decoded: processes with a memory and a time limit."""
+
+    settings: dg.ResourceDependency[SettingsResource]
+
+    def open(self) -> "DecodePool":
+        """A pool of decoding processes; close it after use."""
+        from resources.compute import DecodePool
+
+        return DecodePool(self.settings.load())
+
+
+def resource_defs(overrides: dict[str, Any] | None = None) -> dict[str, dg.ConfigurableResource]:
+    """All resources by the names that assets and sensors use, on one set of settings."""
+    settings = SettingsResource(overrides=overrides or {})
+    return {
+        "settings": settings,
+        "lake": LakeResource(settings=settings),
+        "kafka": KafkaResource(settings=settings),
+        "keys": KeysResource(settings=settings),
+        "status": StatusResource(settings=settings),
+        "compute": ComputeResource(settings=settings),
+    }

@@ -1,0 +1,315 @@
+"""Kafka as this platform uses it: client properties, topics, and what the broker holds.
+
+It rests on librdkafka (confluent-kafka 2.16). Clients do not survive a fork: make them after it. librdkafka hides many
+causes (a wrong certificate shows only in its error callback, the answer then says "timed out"), so the last such error
+is kept and named in ours. Nothing here connects before a function is called.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from resources.failures import PermanentFailure, TransientFailure
+from resources.settings import MEBIBYTE, Settings
+from transforms.landing_protocol import TopicState, topic_id_of
+
+if TYPE_CHECKING:
+    from confluent_kafka import KafkaError
+    from confluent_kafka.admin import AdminClient
+
+MAX_RECORD_BYTES = 24 * MEBIBYTE
+"""Largest record that broker and topic take: above what the doors let in, so that a larger one written straight to
+Kafka lands and is quarantined in place of stopping its producer silently."""
+
+_RETRY_SECONDS = 0.1
+_logger = logging.getLogger("darkroom.kafka")
+# librdkafka's lines go where logging is configured, and nowhere else: our exceptions name the last of them.
+_logger.addHandler(logging.NullHandler())
+_T = TypeVar("_T")
+
+
+class KafkaUnavailable(TransientFailure):
+    """No broker answered in time."""
+
+
+class KafkaRefused(PermanentFailure):
+    """The broker answered and refused: authorisation, or a setting it does not take."""
+
+
+class TopicMissing(PermanentFailure):
+    """The broker holds no topic of that name."""
+
+
+def client_config(settings: Settings) -> dict[str, str]:
+    """librdkafka properties of any client of this process: where the broker is and who we are.
+
+    TLS is used as soon as one of the certificate settings is given; `kafka_extra` wins over all.
+    """
+    config = {
+        "bootstrap.servers": settings.kafka_bootstrap,
+        "socket.connection.setup.timeout.ms": str(_milliseconds(settings.kafka_timeout_seconds, 1000)),
+        # librdkafka's default of 100 ms fills the log while a broker is away.
+        "reconnect.backoff.ms": "250",
+        "reconnect.backoff.max.ms": "2000",
+    }
+    if settings.kafka_ca or settings.kafka_certificate or settings.kafka_key:
+        config["security.protocol"] = "ssl"
+    if settings.kafka_ca:
+        config["ssl.ca.location"] = str(settings.kafka_ca)
+    if settings.kafka_certificate:
+        config["ssl.certificate.location"] = str(settings.kafka_certificate)
+    if settings.kafka_key:
+        config["ssl.key.location"] = str(settings.kafka_key)
+    return {**config, **settings.kafka_extra}
+
+
+def producer_config(settings: Settings) -> dict[str, str]:
+    """Properties of a producer of images: acknowledged by all replicas, not doubled by its own retries."""
+    return {
+        **client_config(settings),
+        "acks": "all",
+        "enable.idempotence": "true",
+        "linger.ms": "5",
+        "message.max.bytes": str(max(MAX_RECORD_BYTES, settings.max_image_bytes + 64 * 1024)),
+        # A record is given up after this, so that a door answers 503 and not never.
+        "delivery.timeout.ms": str(_milliseconds(settings.kafka_timeout_seconds, 1000)),
+        "request.timeout.ms": str(_milliseconds(settings.kafka_timeout_seconds, 1000)),
+        **settings.kafka_extra,
+    }
+
+
+def consumer_config(settings: Settings, group: str) -> dict[str, str]:
+    """Properties of a consumer that is assigned its partitions and keeps its own positions.
+
+    What makes it fast: `fetch.queue.backoff.ms` (librdkafka's default sleeps up to a second when the local queue is
+    full) and a queue that is small enough to stay in memory that was touched already.
+    """
+    return {
+        **client_config(settings),
+        "group.id": group,
+        "enable.auto.commit": "false",
+        "enable.auto.offset.store": "false",
+        # A position that the broker no longer holds is a loss, and never a reason to jump.
+        "auto.offset.reset": "error",
+        "isolation.level": "read_committed",
+        "enable.partition.eof": "true",
+        "fetch.queue.backoff.ms": "5",
+        "queued.max.messages.kbytes": "65536",
+        "fetch.wait.max.ms": "100",
+        "fetch.message.max.bytes": str(MEBIBYTE),
+        "fetch.max.bytes": str(MAX_RECORD_BYTES * 2),
+        "receive.message.max.bytes": str(MAX_RECORD_BYTES * 2 + MEBIBYTE),
+        **settings.kafka_extra,
+    }
+
+
+class ErrorMemory:
+    """Remembers the last error that librdkafka told its callback, for our own messages."""
+
+    def __init__(self) -> None:
+        self.last: str = ""
+
+    def __call__(self, error: KafkaError) -> None:
+        """librdkafka's `error_cb`."""
+        # "All brokers are down" always follows the cause and says less.
+        if error.name() != "_ALL_BROKERS_DOWN" or not self.last:
+            self.last = error.str()
+
+
+class Admin:
+    """Questions to and changes of the cluster, each bounded by `kafka_timeout_seconds`; close it after use."""
+
+    def __init__(self, settings: Settings) -> None:
+        from confluent_kafka.admin import AdminClient
+
+        self._settings = settings
+        self._errors = ErrorMemory()
+        config: dict[str, Any] = {**client_config(settings), "error_cb": self._errors, "logger": _logger}
+        self.client: AdminClient = AdminClient(config)
+
+    def topic_id(self, topic: str) -> str:
+        """Kafka's id of the topic as it is now, 22 characters; costs one request (about 1 ms)."""
+        return self._describe(topic)[0]
+
+    def state(self, topic: str) -> TopicState:
+        """Topic id and watermarks of every partition, read with read_committed isolation.
+
+        Raises:
+            KafkaUnavailable: no answer in time.
+            TopicMissing: no such topic.
+            KafkaRefused: not authorised.
+        """
+        from confluent_kafka import IsolationLevel, TopicPartition
+        from confluent_kafka.admin import OffsetSpec
+
+        topic_id, partitions = self._describe(topic)
+
+        def offsets(spec: Any) -> dict[int, int]:
+            def ask(timeout: float) -> dict[int, int]:
+                asked = {TopicPartition(topic, p): spec for p in partitions}
+                answers = self.client.list_offsets(
+                    asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=timeout
+                )
+                return {tp.partition: future.result().offset for tp, future in answers.items()}
+
+            return self._ask(f"the watermarks of topic {topic!r}", ask)
+
+        low = offsets(OffsetSpec.earliest())
+        high = offsets(OffsetSpec.latest())
+        if self.topic_id(topic) != topic_id:
+            raise KafkaUnavailable(
+                f"Topic {topic!r} on {self._settings.kafka_bootstrap} was made anew while its watermarks were read.",
+                {"topic": topic, "bootstrap": self._settings.kafka_bootstrap},
+            )
+        return TopicState(topic, topic_id, {p: (low[p], max(low[p], high[p])) for p in sorted(partitions)})
+
+    def create_topic(self, topic: str, partitions: int, config: dict[str, str]) -> bool:
+        """Make a topic with the cluster's default replication; False when it is there already."""
+        from confluent_kafka import KafkaError, KafkaException
+        from confluent_kafka.admin import NewTopic
+
+        def ask(timeout: float) -> bool:
+            new = NewTopic(topic, num_partitions=partitions, replication_factor=-1, config=config)
+            try:
+                self.client.create_topics([new], request_timeout=timeout)[topic].result()
+            except KafkaException as error:
+                if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
+                    return False
+                raise
+            return True
+
+        return self._ask(f"to make topic {topic!r}", ask)
+
+    def delete_topic(self, topic: str) -> None:
+        """Delete a topic and all its records."""
+        self._ask(
+            f"to delete topic {topic!r}",
+            lambda timeout: self.client.delete_topics([topic], request_timeout=timeout)[topic].result(),
+        )
+
+    def _describe(self, topic: str) -> tuple[str, list[int]]:
+        from confluent_kafka import TopicCollection
+
+        def ask(timeout: float) -> Any:
+            future: Future[Any] = self.client.describe_topics(TopicCollection([topic]), request_timeout=timeout)[topic]
+            return future.result()
+
+        described = self._ask(f"what topic {topic!r} is", ask, topic)
+        # Printed, it would be in librdkafka's plain base64; Java prints the URL-safe one, and so do we.
+        uuid = described.topic_id
+        topic_id = topic_id_of(uuid.get_most_significant_bits(), uuid.get_least_significant_bits())
+        return str(topic_id), [p.id for p in described.partitions]
+
+    def _ask(self, what: str, ask: Callable[[float], _T], topic: str = "") -> _T:
+        """Ask until answered or the time is up: a broker that has just started answers with errors that pass."""
+        from confluent_kafka import KafkaException
+
+        deadline = time.monotonic() + self._settings.kafka_timeout_seconds
+        while True:
+            remaining = deadline - time.monotonic()
+            try:
+                return ask(max(0.2, remaining))
+            except KafkaException as exception:
+                error = exception.args[0]
+                if not _passes(error) or remaining <= _RETRY_SECONDS:
+                    raise self.failure(error, what, topic) from exception
+            time.sleep(_RETRY_SECONDS)
+
+    def failure(self, error: KafkaError, what: str, topic: str = "") -> Exception:
+        """Our exception for librdkafka's error."""
+        # The cause waits in the client's queue until it is polled.
+        self.client.poll(0)
+        return failure(self._settings, error, what, self._errors.last, topic)
+
+
+def failure(settings: Settings, error: KafkaError, what: str, last_error: str, topic: str = "") -> Exception:
+    """The exception of ours that an error of librdkafka's stands for."""
+    from confluent_kafka import KafkaError
+
+    facts: dict[str, str | int | float] = {"bootstrap": settings.kafka_bootstrap, "error": error.name()}
+    where = f"Kafka at {settings.kafka_bootstrap}"
+    code = error.code()
+    if code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION):
+        return TopicMissing(
+            f"{where} was asked {what}, and holds no such topic (or this identity may not see it). "
+            "`darkroom up` makes the platform's topics; `darkroom status` shows what runs.",
+            {**facts, "topic": topic},
+        )
+    if "AUTHORIZATION_FAILED" in error.name():
+        return KafkaRefused(
+            f"{where} was asked {what}, and refused: {error.str()}. This process's identity is the common name of "
+            f"{settings.kafka_certificate or 'no certificate'}; its rights come from access/policy.yaml.",
+            facts,
+        )
+    cause = f" Last error of the client: {last_error}." if last_error else ""
+    if code in _PASSING or error.retriable() or "TIMED_OUT" in error.name():
+        return KafkaUnavailable(
+            f"{where} was asked {what}, and gave no answer within {settings.kafka_timeout_seconds:g} s: "
+            f"{error.str()}.{cause} Is the broker up (`darkroom status`)? What was acknowledged waits there.",
+            facts,
+        )
+    return KafkaRefused(f"{where} was asked {what}, and refused: {error.name()}, {error.str()}.{cause}", facts)
+
+
+def watermarks(settings: Settings, topic: str) -> TopicState:
+    """What the broker holds of a topic: its id, and (low, high) of every partition; errors as of `Admin.state`."""
+    with admin(settings) as client:
+        return client.state(topic)
+
+
+def ensure_topic(
+    settings: Settings, topic: str, partitions: int | None = None, config: dict[str, str] | None = None
+) -> bool:
+    """Make the topic unless it is there; True when it was made.
+
+    Records carry the broker's time (LogAppendTime), and live as long as images do; segments roll hourly, for retention
+    deletes whole segments only.
+    """
+    properties = {
+        "message.timestamp.type": "LogAppendTime",
+        "max.message.bytes": str(MAX_RECORD_BYTES),
+        "retention.ms": str(settings.retention_days * 24 * 3600 * 1000),
+        "segment.ms": str(3600 * 1000),
+        **(config or {}),
+    }
+    with admin(settings) as client:
+        return client.create_topic(topic, partitions or settings.topic_partitions, properties)
+
+
+@contextmanager
+def admin(settings: Settings) -> Iterator[Admin]:
+    """An `Admin` for the length of a block."""
+    yield Admin(settings)
+
+
+def _passes(error: KafkaError) -> bool:
+    """Whether the same question may be answered a moment later."""
+    return error.retriable() or error.code() in _PASSING
+
+
+def _milliseconds(seconds: float, least: int) -> int:
+    return max(least, round(seconds * 1000))
+
+
+_PASSING = frozenset(
+    {
+        -195,  # _TRANSPORT: connection lost or refused
+        -193,  # _RESOLVE
+        -192,  # _MSG_TIMED_OUT
+        -187,  # _ALL_BROKERS_DOWN
+        -185,  # _TIMED_OUT
+        -181,  # _SSL: the handshake fails, also while a broker restarts
+        -169,  # _AUTHENTICATION
+        5,  # LEADER_NOT_AVAILABLE
+        6,  # NOT_LEADER_FOR_PARTITION: a topic made just now
+        7,  # REQUEST_TIMED_OUT
+        15,  # COORDINATOR_NOT_AVAILABLE
+        41,  # NOT_CONTROLLER
+        100,  # UNKNOWN_TOPIC_ID: topic made anew just now
+    }
+)

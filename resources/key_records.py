@@ -1,0 +1,198 @@
+"""The key store's records, read and written anew each time: wrapped keys, pointers and tombstones.
+
+Why apart from `resources.keys`: here is what stands in the store and how it may change, there what a process keeps in
+mind. Mechanism: each record is one JSON object made create-if-absent; one change is allowed, material to tombstone.
+A pointer names the current key of a pseudonym's day; after that key's erasure the successor's pointer is another
+object, `<pseudonym>-<erased suffix>.next`: nothing is ever repointed, so no race can leave two current keys.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+from resources.key_objects import MARK, KeyObjects, KeyUnavailable, UnknownKey
+from resources.key_provider import KeyProvider, unwrap_under, wrap_under
+from transforms.names import KEY_BYTES, DataKey, KeyName, base32
+
+SUFFIX_BYTES = 8
+_SECRET_NAME = "platform-secret"  # noqa: S105 - the name of its record, not the secret
+
+
+@dataclass(frozen=True)
+class Tombstone:
+    """What is left of a destroyed key: its name (a data key's, or a day as YYYY-MM-DD), when and by whom."""
+
+    name: str
+    when: datetime
+    who: str
+
+
+def day_path(day: date) -> str:
+    """The object of a day's key."""
+    return f"days/{day.isoformat()}.json"
+
+
+def data_path(name: KeyName) -> str:
+    """The object of a data key."""
+    return f"data/{name.day.isoformat()}/{name.pseudonym}-{name.suffix}.json"
+
+
+def pointer_path(day: date, pseudonym: str) -> str:
+    """The object that names the first current key of a pseudonym's day."""
+    return f"data/{day.isoformat()}/{pseudonym}.current"
+
+
+class KeyRecords:
+    """The records of one store. Everything raises KeyUnavailable where the store cannot say."""
+
+    def __init__(self, objects: KeyObjects, provider: KeyProvider, now: Callable[[], datetime]) -> None:
+        self._objects = objects
+        self._provider = provider
+        self._now = now
+
+    def make_secret(self) -> None:
+        """Make customer-managed key and platform secret, each unless it is there."""
+        self._objects.prepare()
+        if self._objects.read(MARK, store_must_exist=False) is not None:
+            return
+        if self._objects.holds("days"):
+            # A new secret would give every image and person another name, and nobody would be told.
+            raise self._objects.damaged(MARK, "keys of days are there and it is gone")
+        self._provider.make()
+        wrapped = self._provider.wrap(os.urandom(KEY_BYTES), _SECRET_NAME, _SECRET_NAME)
+        self._objects.create(MARK, self._document(_SECRET_NAME, _SECRET_NAME, wrapped), store_must_exist=False)
+
+    def secret(self) -> bytes:
+        """The platform secret."""
+        self._objects.require_store()
+        document = self._stands(MARK)
+        secret = self._provider.unwrap(document, _SECRET_NAME, _SECRET_NAME)
+        if secret is None:
+            raise self._foreign(MARK, document)
+        return secret
+
+    def day_key(self, day: date) -> bytes | Tombstone | None:
+        """The day's key, its tombstone, or None where there is neither."""
+        path = day_path(day)
+        document = self._objects.read(path)
+        if document is None:
+            return None
+        if tombstone := self._tombstone(document, path):
+            return tombstone
+        material = self._provider.unwrap(document, "day", day.isoformat())
+        if material is None:
+            raise self._foreign(path, document)
+        return material
+
+    def make_day_key(self, day: date) -> bytes | Tombstone:
+        """The day's key, made where there is none, or its tombstone."""
+        found = self.day_key(day)
+        if found is None:
+            wrapped = self._provider.wrap(os.urandom(KEY_BYTES), "day", day.isoformat())
+            self._objects.create(day_path(day), self._document("day", day.isoformat(), wrapped))
+            found = self.day_key(day)  # the winner's, which may be another's
+        if found is None:
+            raise self._objects.damaged(day_path(day), "it was there and is gone")
+        return found
+
+    def data_key(self, name: KeyName, wrapping: bytes | Tombstone | None) -> DataKey | Tombstone:
+        """The data key under its day's key, or the tombstone of either. Raises UnknownKey too."""
+        path = data_path(name)
+        document = self._objects.read(path)
+        if document is None:
+            raise UnknownKey(str(name))
+        if tombstone := self._tombstone(document, path):
+            return tombstone
+        if isinstance(wrapping, Tombstone):
+            return wrapping
+        if wrapping is None:
+            raise self._objects.damaged(day_path(name.day), "its data keys are there and it is gone")
+        material = unwrap_under(wrapping, name.day.isoformat(), document, "data", str(name))
+        if material is None:
+            raise self._foreign(path, document)
+        return DataKey(str(name), material)
+
+    def current_key(self, day: date, pseudonym: str, wrapping: bytes) -> DataKey:
+        """The key that the last pointer names, made where there is none."""
+        place = pointer_path(day, pseudonym)
+        while True:
+            pointer = self._objects.read(place)
+            name = self._pointed(pointer, place) if pointer else self._make_data_key(day, pseudonym, wrapping, place)
+            found = self.data_key(name, wrapping)
+            if isinstance(found, DataKey):
+                return found
+            place = f"data/{day.isoformat()}/{pseudonym}-{name.suffix}.next"
+
+    def destroy_day(self, day: date, who: str) -> Tombstone:
+        """Put a tombstone in place of the day's key, or where it would stand."""
+        path = day_path(day)
+        return self._destroy(path, self._objects.read(path), "day", day.isoformat(), who)
+
+    def destroy_key(self, name: KeyName, who: str) -> Tombstone:
+        """Put a tombstone in place of the data key. Raises UnknownKey too."""
+        document = self._objects.read(data_path(name))
+        if document is None:
+            raise UnknownKey(str(name))
+        return self._destroy(data_path(name), document, "data", str(name), who)
+
+    def key_names(self, day: date, pseudonym: str) -> list[str]:
+        """Names of the data keys of a pseudonym's day, destroyed ones too, sorted."""
+        names = []
+        for file in self._objects.names(f"data/{day.isoformat()}"):
+            stem, dot, kind = file.rpartition(".")
+            whose, dash, suffix = stem.partition("-")
+            if dot and dash and kind == "json" and whose == pseudonym:
+                names.append(str(KeyName(day, pseudonym, suffix)))
+        return names
+
+    def _make_data_key(self, day: date, pseudonym: str, wrapping: bytes, pointer: str) -> KeyName:
+        """Make a key, then the pointer that makes it the current one; the name that the pointer then holds."""
+        name = KeyName(day, pseudonym, base32(os.urandom(SUFFIX_BYTES)))
+        wrapped = wrap_under(wrapping, day.isoformat(), os.urandom(KEY_BYTES), "data", str(name))
+        self._objects.create(data_path(name), self._document("data", str(name), wrapped))
+        if self._objects.create(pointer, {"kind": "pointer", "name": str(name)}):
+            return name
+        self._objects.delete(data_path(name))  # another maker was first; nothing was ever sealed under this one
+        return self._pointed(self._stands(pointer), pointer)
+
+    def _pointed(self, pointer: dict[str, Any], path: str) -> KeyName:
+        try:
+            return KeyName.parse(str(pointer.get("name")))
+        except ValueError:
+            raise self._objects.damaged(path, "it points to no key") from None
+
+    def _destroy(self, path: str, document: dict[str, Any] | None, kind: str, name: str, who: str) -> Tombstone:
+        if not who.strip():
+            raise ValueError(f"Who destroys {name} must be said; an empty name was given.")
+        if document and (before := self._tombstone(document, path)):
+            return before
+        when = self._now().astimezone(UTC)
+        self._objects.replace(path, {"kind": kind, "name": name, "destroyed_at": when.isoformat(), "destroyed_by": who})
+        return Tombstone(name, when, who)
+
+    def _tombstone(self, document: dict[str, Any], path: str) -> Tombstone | None:
+        if "destroyed_at" not in document:
+            return None
+        try:
+            when = datetime.fromisoformat(document["destroyed_at"])
+            return Tombstone(str(document["name"]), when, str(document["destroyed_by"]))
+        except (KeyError, TypeError, ValueError):
+            raise self._objects.damaged(path, "its tombstone lacks name, when or who") from None
+
+    def _document(self, kind: str, name: str, wrapped: dict[str, str]) -> dict[str, str]:
+        return {"kind": kind, "name": name, "made_at": self._now().isoformat(), **wrapped}
+
+    def _stands(self, path: str) -> dict[str, Any]:
+        document = self._objects.read(path)
+        if document is None:
+            raise self._objects.damaged(path, "it was there and is gone")
+        return document
+
+    def _foreign(self, path: str, document: dict[str, Any]) -> KeyUnavailable:
+        return self._objects.damaged(
+            path, f"it does not unwrap; it says that {document.get('wrapped_by')!r} wrapped it"
+        )

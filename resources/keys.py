@@ -1,0 +1,243 @@
+"""The key store: which key seals, which key opens, and which is gone for good.
+
+Why: erasing is destroying one small wrapped key; topic, lake, old versions and backups go dark at once. Mechanism: the
+customer-managed key wraps the platform secret and each day's key; a day's key wraps the data keys, one per uploader's
+pseudonym and day; each wrap is bound to its name. Records are made create-if-absent and change once, to a tombstone, so
+any number of processes may race and see one winner. docs/keys.md has the layout.
+
+Limits: what was read is remembered for `key_cache_seconds`, measured from the oldest read it rests on. That is how long
+a destroyed key, or a disabled customer-managed key, still opens in other processes (the one that destroyed it forgets
+it at once); what they seal in that time under a destroyed key is dark from the start. No backup copies the key store:
+who loses it loses the images.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from typing import Any, Protocol
+
+from cachetools import TLRUCache
+
+from resources.key_objects import MARK, DayDestroyed, KeyDestroyed, KeyObjects, KeyUnavailable, UnknownKey
+from resources.key_provider import KeyProvider, LocalKeyProvider
+from resources.key_records import KeyRecords, Tombstone, data_path, day_path, pointer_path
+from resources.settings import Settings
+from transforms.names import ID, PSEUDONYM, DataKey, KeyName
+
+__all__ = [
+    "DayDestroyed",
+    "KeyDestroyed",
+    "KeyStore",
+    "KeyUnavailable",
+    "Tombstone",
+    "UnknownKey",
+    "open_key_store",
+]
+
+_CACHED = 8192
+
+
+class Keys(Protocol):
+    """What doors and developing ask of the key store; `KeyStore` is it. Every method raises KeyUnavailable."""
+
+    def platform_secret(self) -> bytes:
+        """What ids and pseudonyms are keyed with."""
+        ...
+
+    def current_key(self, day: date, pseudonym: str) -> DataKey:
+        """The key that seals a pseudonym's images of a day; raises DayDestroyed."""
+        ...
+
+    def open_key(self, name: str) -> DataKey:
+        """The key of that name; raises UnknownKey, KeyDestroyed."""
+        ...
+
+    def erased_ids(self, day: date) -> frozenset[str]:
+        """Ids of the day's images that were erased one by one; read anew each time."""
+        ...
+
+
+class KeyStore:
+    """Keys by name. Safe for threads; make one per process, after any fork."""
+
+    def __init__(
+        self,
+        objects: KeyObjects,
+        provider: KeyProvider,
+        cache_seconds: float,
+        *,
+        now: Callable[[], datetime],
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Nothing is read here.
+
+        Args:
+            objects: where the store's objects are.
+            provider: who holds the customer-managed key.
+            cache_seconds: how long what was read is believed; the revocation delay.
+            now: the time that records are stamped with, with a zone.
+            timer: seconds that the cache's age is measured in.
+        """
+        self._objects = objects
+        self._records = KeyRecords(objects, provider, now)
+        self._now = now
+        self._timer = timer
+        self._lock = threading.Lock()
+        self._forgotten = float("-inf")
+        # By path of the record: (secret, day's key, data key, tombstone or a pointer's key name, read at).
+        self._cache: TLRUCache[str, tuple[Any, float]] = TLRUCache(
+            _CACHED, ttu=lambda _path, entry, _now: entry[1] + cache_seconds, timer=timer
+        )
+
+    def initialise(self) -> None:
+        """Make the store, its customer-managed key and platform secret, each unless it is there; harmless to repeat.
+
+        Raises:
+            KeyUnavailable: the place cannot be read or written.
+        """
+        self._records.make_secret()
+
+    def require(self) -> None:
+        """Raise KeyUnavailable unless the store stands where the settings say."""
+        self._objects.require_store()
+
+    def platform_secret(self) -> bytes:
+        """The 32 bytes that ids and pseudonyms are keyed with; one for all sites. Raises KeyUnavailable."""
+        if (held := self._cached(MARK)) is not None:
+            return held[0]
+        since = self._timer()
+        secret = self._records.secret()
+        self._remember(MARK, secret, since)
+        return secret
+
+    def current_key(self, day: date, pseudonym: str) -> DataKey:
+        """The key that seals a pseudonym's images of a day; made where there is none, by one winner among any number.
+
+        Raises:
+            DayDestroyed: the day takes no new key.
+            KeyUnavailable: the store cannot say.
+            ValueError: `pseudonym` is none.
+        """
+        if not PSEUDONYM.fullmatch(pseudonym):
+            raise ValueError(f"{pseudonym!r} is no pseudonym; one matches {PSEUDONYM.pattern}.")
+        pointer = pointer_path(day, pseudonym)
+        if (pointed := self._cached(pointer)) is not None:
+            held = self._cached(data_path(pointed[0]))
+            if held is not None and isinstance(held[0], DataKey):
+                return held[0]
+        since = self._timer()
+        wrapping = self._records.make_day_key(day)  # not from memory: a destroyed day takes no key
+        self._remember(day_path(day), wrapping, since)
+        if isinstance(wrapping, Tombstone):
+            raise DayDestroyed(wrapping.name, wrapping.when, wrapping.who)
+        key = self._records.current_key(day, pseudonym, wrapping)
+        name = KeyName.parse(key.name)
+        self._remember(pointer, name, since)
+        self._remember(data_path(name), key, since)
+        return key
+
+    def open_key(self, name: str) -> DataKey:
+        """The key of that name, opened.
+
+        Raises:
+            UnknownKey: never held, or no key's name at all (names come from headers that anyone may write).
+            KeyDestroyed: it, or its day, was destroyed.
+            KeyUnavailable: the store cannot say.
+        """
+        parsed = _parsed(name)
+        found = self._found(parsed)
+        if isinstance(found, Tombstone):
+            raise KeyDestroyed(name, found.when, found.who)
+        return found
+
+    def destroy_key(self, name: str, who: str) -> Tombstone:
+        """Replace a data key's material by a tombstone: what it sealed is dark. Done before: the first tombstone stays.
+
+        Raises:
+            UnknownKey: there is no such key.
+            KeyUnavailable: the store cannot say; ask again, for it may or may not be destroyed.
+        """
+        parsed = _parsed(name)
+        try:
+            return self._records.destroy_key(parsed, who)
+        finally:
+            self._forget(lambda path: path == data_path(parsed))
+
+    def destroy_day(self, day: date, who: str) -> Tombstone:
+        """Replace a day's key by a tombstone, also where it has none yet: its images are dark, and it takes no new key.
+
+        Raises:
+            KeyUnavailable: the store cannot say; ask again, for it may or may not be destroyed.
+        """
+        below = f"data/{day.isoformat()}/"
+        try:
+            return self._records.destroy_day(day, who)
+        finally:
+            self._forget(lambda path: path == day_path(day) or path.startswith(below))
+
+    def key_names(self, day: date, pseudonym: str) -> list[str]:
+        """Names of all data keys of a pseudonym's day, destroyed ones too, sorted. Raises KeyUnavailable."""
+        return self._records.key_names(day, pseudonym)
+
+    def erased_ids(self, day: date) -> frozenset[str]:
+        """Ids of the day's images that were erased one by one; read anew each time. Raises KeyUnavailable."""
+        ids = (file.removesuffix(".json") for file in self._objects.names(f"erased/{day.isoformat()}"))
+        return frozenset(id for id in ids if ID.fullmatch(id))
+
+    def mark_erased(self, day: date, id: str, who: str) -> None:
+        """Note that one image was erased; noted before: the first note stays.
+
+        Raises:
+            ValueError: `id` is no image id.
+            KeyUnavailable: the store is away, and nothing was noted.
+        """
+        if not ID.fullmatch(id):
+            raise ValueError(f"{id!r} is no image id; one matches {ID.pattern}.")
+        note = {"kind": "erased", "name": id, "erased_at": self._now().isoformat(), "erased_by": who}
+        self._objects.create(f"erased/{day.isoformat()}/{id}.json", note)
+
+    def _found(self, name: KeyName) -> DataKey | Tombstone:
+        path = data_path(name)
+        if (held := self._cached(path)) is not None:
+            return held[0]
+        since = self._timer()
+        if (day_held := self._cached(day_path(name.day))) is not None:
+            wrapping, since = day_held  # a key is no younger than the day's key it was opened with
+        else:
+            wrapping = self._records.day_key(name.day)
+            if wrapping is not None:
+                self._remember(day_path(name.day), wrapping, since)
+        found = self._records.data_key(name, wrapping)
+        self._remember(path, found, since)
+        return found
+
+    def _cached(self, path: str) -> tuple[Any, float] | None:
+        with self._lock:
+            return self._cache.get(path)
+
+    def _remember(self, path: str, value: object, since: float) -> None:
+        with self._lock:
+            if since >= self._forgotten:  # else it was read before a key was destroyed here, and may be that key
+                self._cache[path] = (value, since)
+
+    def _forget(self, which: Callable[[str], bool]) -> None:
+        with self._lock:
+            self._forgotten = self._timer()
+            for path in [path for path in self._cache if which(path)]:
+                self._cache.pop(path, None)
+
+
+def open_key_store(settings: Settings, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> KeyStore:
+    """The key store that the settings name. Nothing is read yet, and nothing made (`initialise` does that)."""
+    objects = KeyObjects(settings.keys_root)
+    return KeyStore(objects, LocalKeyProvider(objects, now), settings.key_cache_seconds, now=now)
+
+
+def _parsed(name: str) -> KeyName:
+    try:
+        return KeyName.parse(name)
+    except ValueError:
+        raise UnknownKey(name) from None

@@ -1,0 +1,383 @@
+"""The lake: Delta tables in folders or on object storage, appended to exactly once.
+
+It rests on delta-rs. Exactly once is the work of two things: rows and transaction identifiers are one commit, and a
+commit goes through the same table handle from which the identifiers were read. delta-rs refuses that commit when
+another writer moved one of its identifiers since; it does not refuse a version that is lower than the last (delta-rs
+#2580, #3821), so that is refused here. A handle must never be replaced by its URI between reading and committing.
+
+Limits: identifiers cannot be listed, only asked for by name. Checkpoints are written here and not by the commit's hook,
+for a hook that fails (a full disk) reports a commit as failed that stands.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.fs
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
+from deltalake import Schema as DeltaSchema
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction, RemoveAction
+
+from resources.failures import PermanentFailure, TransientFailure
+from resources.parquet_writer import WrittenFile, write_files
+from resources.settings import Settings
+from transforms.tables import TableSpec
+
+CHECKPOINT_EVERY = 20
+"""Commits between two checkpoints: opening then reads at most so many small files."""
+
+_logger = logging.getLogger("darkroom.lake")
+
+
+class TableMissing(PermanentFailure):
+    """There is no table of that name: its folder holds no Delta log."""
+
+
+class CommitConflict(TransientFailure):
+    """Another writer committed in between. Nothing of this commit stands; open again, look again, go on from there."""
+
+
+class IdentifierRefused(PermanentFailure):
+    """A commit would have moved a transaction identifier backwards or not at all: its rows stand already."""
+
+
+class SchemaRefused(PermanentFailure):
+    """Data or table do not have the columns that this release knows."""
+
+
+class LakeFull(TransientFailure):
+    """The lake's disk is full. No part of the commit stands; once there is room, the same work goes through."""
+
+
+class LakeUnavailable(TransientFailure):
+    """The lake's storage answered with an error that is none of the above."""
+
+
+class Lake:
+    """All tables below one root.
+
+    Args:
+        root: folder or URI.
+        storage_options: passed to delta-rs as they are.
+        clock: seconds since 1970, for the time stamps in the log.
+    """
+
+    def __init__(
+        self, root: str, storage_options: Mapping[str, str] | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.root = root.rstrip("/")
+        self.storage_options = dict(storage_options or {})
+        self._clock = clock
+
+    def uri(self, name: str) -> str:
+        """Where the table `group/table` lies."""
+        return f"{self.root}/{name}"
+
+    def exists(self, name: str) -> bool:
+        """Whether the table is there. An error while looking is raised, never read as 'no'."""
+        try:
+            self.open(name)
+        except TableMissing:
+            return False
+        return True
+
+    def open(self, name: str) -> DeltaTable:
+        """A handle on the table as it is now.
+
+        Raises:
+            TableMissing: there is no such table.
+            LakeUnavailable: there is something, and it could not be read.
+        """
+        uri = self.uri(name)
+        with self._named(f"open table {name}"):
+            try:
+                return DeltaTable(uri, storage_options=self.storage_options or None)
+            except TableNotFoundError as error:
+                if self._has_log(uri):
+                    raise LakeUnavailable(
+                        f"Table {name} at {uri} has a log that delta-rs cannot read: {_first_line(error)}. "
+                        "Nothing was written. Restore the folder _delta_log, or move the table away.",
+                        {"table": name, "uri": uri},
+                    ) from error
+                raise TableMissing(
+                    f"There is no table {name} at {uri}. It is made by the first run that writes it; "
+                    "is this the right lake (DARKROOM_LAKE, DARKROOM_HOME)?",
+                    {"table": name, "uri": uri},
+                ) from error
+
+    def ensure(self, spec: TableSpec) -> DeltaTable:
+        """A handle on the table, made empty first if it is not there.
+
+        Raises:
+            SchemaRefused: the table has other columns than `spec`.
+        """
+        try:
+            handle = self.open(spec.name)
+        except TableMissing:
+            handle = self._create(spec)
+        expected, found = _columns(DeltaSchema.from_arrow(spec.schema)), _columns(handle.schema())
+        if expected != found:
+            raise SchemaRefused(
+                f"Table {spec.name} at {self.uri(spec.name)} has other columns than this release. "
+                f"Only in the table: {_listed(found - expected)}. Only in this release: {_listed(expected - found)}. "
+                "Use the release that wrote it, or migrate the table.",
+                {"table": spec.name},
+            )
+        return handle
+
+    def identifier(self, handle: DeltaTable, app_id: str) -> int | None:
+        """Version of a transaction identifier in the handle's snapshot; None when it was never written."""
+        return handle.transaction_version(app_id)
+
+    def append(
+        self,
+        handle: DeltaTable,
+        spec: TableSpec,
+        data: pa.RecordBatch | pa.Table | None,
+        identifiers: Mapping[str, int] | None = None,
+        info: Mapping[str, str] | None = None,
+        *,
+        after: Mapping[str, int | None] | None = None,
+        marks: Mapping[str, int] | None = None,
+    ) -> int:
+        """Add rows and move identifiers, as one commit through `handle`.
+
+        Args:
+            handle: the handle from which the identifiers were read; it shows the commit afterwards.
+            data: rows of `spec.schema`, any order; None or no rows for a commit of identifiers alone.
+            identifiers: transaction identifiers by app id; each must be higher than the handle's, if that has one.
+            info: said in the commit's information, for people.
+            after: the identifiers that the data continues from. Needed when a handle is kept for several commits:
+                another writer's commit may have come into it in between.
+            marks: identifiers that are values and no counters (the halves of a topic id); they may go anywhere.
+
+        Returns:
+            The table's version afterwards: this commit's, or that of a later one.
+
+        Raises:
+            CommitConflict: another writer moved one of these identifiers; nothing stands.
+            IdentifierRefused: an identifier would go back or stand still; nothing stands.
+            LakeFull: no room; nothing stands.
+        """
+        for app_id, version in (after or {}).items():
+            found = handle.transaction_version(app_id)
+            if found != version:
+                raise CommitConflict(
+                    f"Table {spec.name}: identifier {app_id} is {found}, and the rows at hand continue from {version}: "
+                    "another writer committed. Nothing was written; open the table again and go on from there.",
+                    {"table": spec.name, "identifier": app_id},
+                )
+        for app_id, version in (identifiers or {}).items():
+            found = handle.transaction_version(app_id)
+            if found is not None and version <= found:
+                raise IdentifierRefused(
+                    f"Table {spec.name}: identifier {app_id} is {found} and would become {version}. Identifiers only "
+                    "rise; these rows stand already, and nothing was written.",
+                    {"table": spec.name, "identifier": app_id, "found": found, "given": version},
+                )
+        written = self._write(spec, data)
+        return self._commit(
+            handle, spec, [self._add(file) for file in written], {**(identifiers or {}), **(marks or {})}, info
+        )
+
+    def replace_days(
+        self,
+        handle: DeltaTable,
+        spec: TableSpec,
+        data: pa.RecordBatch | pa.Table | None,
+        days: Sequence[date],
+        identifiers: Mapping[str, int] | None = None,
+        info: Mapping[str, str] | None = None,
+    ) -> int:
+        """Put `data` in the place of all rows of `days`, as one commit through `handle`; other days stay as they are.
+
+        The files to leave are those that the handle lists for these days, by name: no predicate and no error can
+        widen it.
+
+        Raises:
+            ValueError: no days, or rows of another day.
+            CommitConflict: another writer removed one of these files, or moved one of the identifiers.
+            LakeFull: no room; nothing stands.
+        """
+        chosen = frozenset(days)
+        if not chosen:
+            raise ValueError(f"Table {spec.name}: no days to replace were given; name at least one.")
+        given = set() if data is None else set(self._conform(spec, data).column("day").unique().to_pylist())
+        others = sorted(given - chosen, key=str)
+        if others:
+            raise ValueError(
+                f"Table {spec.name}: rows of {', '.join(map(str, others))} were given to replace "
+                f"{', '.join(map(str, sorted(chosen)))}. Nothing was written."
+            )
+        files = pa.table(handle.get_add_actions(flatten=True))
+        removed_at = int(self._clock() * 1000)
+        actions: list[AddAction | RemoveAction] = [
+            RemoveAction(file["path"], True, removed_at, file["size_bytes"], {"day": file["partition.day"].isoformat()})
+            for file in files.select(["path", "size_bytes", "partition.day"]).to_pylist()
+            if file["partition.day"] in chosen
+        ]
+        actions += [self._add(file) for file in self._write(spec, data)]
+        return self._commit(handle, spec, actions, identifiers or {}, info)
+
+    @contextmanager
+    def reading(self, name: str) -> Iterator[tuple[pyarrow.fs.FileSystem, str]]:
+        """File system and folder of a table, for reading its data files; errors inside get our names."""
+        with self._named(f"read table {name}"):
+            yield self._filesystem(self.uri(name))
+
+    def _create(self, spec: TableSpec) -> DeltaTable:
+        uri = self.uri(spec.name)
+        with self._named(f"make table {spec.name}"):
+            try:
+                # Version 0 is put only if absent: this can never replace a table.
+                DeltaTable.create(
+                    uri,
+                    DeltaSchema.from_arrow(spec.schema),
+                    mode="error",
+                    partition_by=list(spec.partition_by),
+                    name=spec.name,
+                    description=spec.description,
+                    configuration=spec.configuration(),
+                    storage_options=self.storage_options or None,
+                )
+            except DeltaError:
+                # Another process made it meanwhile; if not, opening says what is wrong.
+                return self.open(spec.name)
+        return self.open(spec.name)
+
+    def _conform(self, spec: TableSpec, data: pa.RecordBatch | pa.Table) -> pa.Table:
+        table = pa.Table.from_batches([data]) if isinstance(data, pa.RecordBatch) else data
+        if table.schema.equals(spec.schema):
+            return table
+        try:
+            return table.select(spec.schema.names).cast(spec.schema)
+        except (KeyError, ValueError, pa.ArrowException) as error:
+            raise SchemaRefused(
+                f"Rows for table {spec.name} do not fit its columns: {_first_line(error)}. Nothing was written.",
+                {"table": spec.name},
+            ) from error
+
+    def _write(self, spec: TableSpec, data: pa.RecordBatch | pa.Table | None) -> list[WrittenFile]:
+        written: list[WrittenFile] = []
+        if data is not None and data.num_rows:
+            table = self._conform(spec, data)
+            filesystem, folder = self._filesystem(self.uri(spec.name))
+            with self._named(f"write a file of table {spec.name}"):
+                write_files(filesystem, folder, spec, table, written)
+        return written
+
+    def _add(self, file: WrittenFile) -> AddAction:
+        return AddAction(
+            file.path,
+            file.size,
+            file.partition_values,
+            int(self._clock() * 1000),
+            data_change=True,
+            stats=file.statistics,
+        )
+
+    def _commit(
+        self,
+        handle: DeltaTable,
+        spec: TableSpec,
+        actions: Sequence[AddAction | RemoveAction],
+        identifiers: Mapping[str, int],
+        info: Mapping[str, str] | None,
+    ) -> int:
+        before = handle.version()
+        with self._named(f"commit to table {spec.name}"):
+            try:
+                handle.create_write_transaction(
+                    list(actions),
+                    mode="append",
+                    schema=handle.schema(),
+                    partition_by=list(spec.partition_by),
+                    commit_properties=CommitProperties(
+                        custom_metadata=dict(info or {}),
+                        app_transactions=[Transaction(app_id, version) for app_id, version in identifiers.items()],
+                    ),
+                    # Checkpoints: below. Old log files: upkeep; the hook would list the whole log at every commit.
+                    post_commithook_properties=PostCommitHookProperties(
+                        create_checkpoint=False, cleanup_expired_logs=False
+                    ),
+                )
+            except CommitFailedError as error:
+                raise CommitConflict(
+                    f"Table {spec.name}: another writer committed since this handle was opened at version {before}: "
+                    f"{_first_line(error)}. Nothing was written; open the table again and go on from there.",
+                    {"table": spec.name, "version": before},
+                ) from error
+            # delta-rs leaves the handle where it was.
+            handle.update_incremental()
+        version = handle.version()
+        if version // CHECKPOINT_EVERY != before // CHECKPOINT_EVERY:
+            self._checkpoint(handle, spec)
+        return version
+
+    def _checkpoint(self, handle: DeltaTable, spec: TableSpec) -> None:
+        try:
+            handle.create_checkpoint()
+        except (DeltaError, OSError) as error:
+            # The commit stands. Without a checkpoint opening is slower, and upkeep writes one within the hour.
+            _logger.warning(
+                "No checkpoint of table %s at version %s: %s", spec.name, handle.version(), _first_line(error)
+            )
+
+    def _filesystem(self, uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
+        if "://" not in uri:
+            return pyarrow.fs.LocalFileSystem(), str(Path(uri).absolute())
+        return pyarrow.fs.FileSystem.from_uri(uri)
+
+    def _has_log(self, uri: str) -> bool:
+        filesystem, folder = self._filesystem(uri)
+        selector = pyarrow.fs.FileSelector(f"{folder}/_delta_log", allow_not_found=True)
+        return any(info.type == pyarrow.fs.FileType.File for info in filesystem.get_file_info(selector))
+
+    @contextmanager
+    def _named(self, what: str) -> Iterator[None]:
+        """Give errors of the storage our names."""
+        try:
+            yield
+        except (OSError, DeltaError) as error:
+            if _is_full(error):
+                raise LakeFull(
+                    f"The lake's disk is full: tried to {what} below {self.root}. Nothing of it stands, and nothing is "
+                    "lost: make room, then run again.",
+                    {"root": self.root},
+                ) from error
+            raise LakeUnavailable(
+                f"The lake at {self.root} answered with an error: tried to {what}, got {_first_line(error)}.",
+                {"root": self.root},
+            ) from error
+
+
+def open_lake(settings: Settings) -> Lake:
+    """The lake of these settings; nothing is read before a table is asked for."""
+    return Lake(settings.lake_root)
+
+
+def _is_full(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    text = str(error)
+    return "os error 28" in text or "No space left on device" in text or "os error 122" in text
+
+
+def _columns(schema: DeltaSchema) -> set[tuple[str, str, bool]]:
+    return {(field.name, str(field.type), field.nullable) for field in schema.fields}
+
+
+def _listed(columns: set[tuple[str, str, bool]]) -> str:
+    return ", ".join(f"{n} {t}{'' if nullable else ' not null'}" for n, t, nullable in sorted(columns)) or "none"
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

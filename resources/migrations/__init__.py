@@ -1,0 +1,1 @@
+"""Alembic's chains, one a PostgreSQL schema; run by `resources.postgres.upgrade`, never by hand."""

@@ -1,0 +1,284 @@
+"""The platform's PostgreSQL: its migrations, and the projection that answers "where is my image".
+
+`image_status` is shared by every instance of the doors and by developing. Nobody coordinates these writers: an upsert
+moves a state forward only (accepted < landed < quarantined < processed), so late, doubled and reordered writes give the
+same row. `processed` stands above `quarantined` because a replay may rescue a quarantined image.
+
+Limits: it is a projection. It may lag or miss rows after a crash, and is filled again from the lake; nothing that
+must be exact may be read from it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psycopg
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from resources.failures import PermanentFailure, TransientFailure
+
+STATES: tuple[str, ...] = ("accepted", "landed", "quarantined", "processed")
+"""States of an image, in the order in which they may follow each other."""
+
+SCHEMAS: tuple[str, ...] = ("images",)
+"""Schemas with a chain of migrations under resources/migrations."""
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_LOCK = 0x4441524B  # any constant will do; all upgrades of one database wait for each other on it
+
+_PUT = """
+INSERT INTO images.image_status AS present (id, day, pseudonym, state, reason, updated_at)
+SELECT id, day, pseudonym, state, reason, clock_timestamp()
+FROM unnest(%(ids)s::text[], %(days)s::date[], %(pseudonyms)s::text[], %(states)s::text[], %(reasons)s::text[])
+    AS given (id, day, pseudonym, state, reason)
+ON CONFLICT (id) DO UPDATE
+SET state = excluded.state, reason = excluded.reason, updated_at = excluded.updated_at
+WHERE array_position(%(order)s::text[], excluded.state) > array_position(%(order)s::text[], present.state)
+   OR (excluded.state = present.state AND excluded.reason IS DISTINCT FROM present.reason)
+"""
+_LANDED = """
+WITH mine AS (
+    SELECT id FROM images.image_status WHERE id = ANY(%s::text[]) AND state = 'accepted' ORDER BY id FOR UPDATE
+)
+UPDATE images.image_status AS present SET state = 'landed', updated_at = clock_timestamp()
+FROM mine WHERE present.id = mine.id
+"""  # locked in one order, as in _PUT, so that writers at once cannot wait for each other in a ring
+_GET = "SELECT id, day, pseudonym, state, reason, updated_at FROM images.image_status WHERE id = %s"
+
+
+class StatusUnavailable(TransientFailure):
+    """PostgreSQL did not answer. Transient: images are still taken, and the state is filled in by a later write."""
+
+
+class MigrationFailed(PermanentFailure):
+    """A chain of migrations could not be run; the message says which, where, and what came back."""
+
+
+@dataclass(frozen=True)
+class StatusRow:
+    """One image's state.
+
+    `reason` is a reason code when `state` is quarantined, else None; `updated_at` is set on reading.
+    """
+
+    id: str
+    day: date
+    pseudonym: str
+    state: str
+    reason: str | None = None
+    updated_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if self.state not in STATES:
+            raise ValueError(f"State {self.state!r} of image {self.id} is unknown. Valid ones: {', '.join(STATES)}.")
+        if (self.reason is not None) != (self.state == "quarantined"):
+            raise ValueError(
+                f"Image {self.id} has state {self.state} and reason {self.reason!r}: "
+                "a quarantined image has a reason, no other has."
+            )
+
+
+class ImageStatus:
+    """Repository of `images.image_status`. Thread-safe; connects at first use; survives a restart of PostgreSQL.
+
+    Args:
+        dsn: libpq connection string of the platform's database.
+        timeout_seconds: longest wait for a connection, and for one statement; a server that hangs costs twice that.
+        connections: most connections at a time.
+    """
+
+    def __init__(self, dsn: str, *, timeout_seconds: float = 5.0, connections: int = 4) -> None:
+        self._dsn = dsn
+        self._timeout = timeout_seconds
+        self._pool = ConnectionPool(
+            dsn,
+            min_size=0,
+            max_size=connections,
+            open=False,
+            timeout=timeout_seconds,
+            max_idle=60,
+            # A connection that a restart of the server broke is replaced before it is handed out.
+            check=self._check,
+            kwargs={
+                "autocommit": True,
+                "connect_timeout": max(2, int(timeout_seconds)),
+                "options": f"-c statement_timeout={int(timeout_seconds * 1000)} -c TimeZone=UTC",
+                "application_name": "darkroom",
+            },
+        )
+
+    def put_many(self, rows: Sequence[StatusRow]) -> None:
+        """Write states in one statement; a state that is not ahead of the stored one changes nothing.
+
+        Raises:
+            StatusUnavailable: PostgreSQL is away or refused; nothing of this call is written.
+        """
+        ahead = furthest(rows)
+        if not ahead:
+            return
+        parameters = {
+            "ids": [row.id for row in ahead],
+            "days": [row.day for row in ahead],
+            "pseudonyms": [row.pseudonym for row in ahead],
+            "states": [row.state for row in ahead],
+            "reasons": [row.reason for row in ahead],
+            "order": list(STATES),
+        }
+        self._pool.open()
+        try:
+            with self._pool.connection() as connection, self._watched(connection):
+                connection.execute(_PUT, parameters)
+        except (psycopg.Error, PoolTimeout) as error:
+            raise StatusUnavailable(self._sentence(f"writing {len(ahead)} image states", error)) from error
+
+    def mark_landed(self, ids: Sequence[str]) -> int:
+        """Move accepted images on to landed; makes no row, for a record's key alone does not say whose image it is.
+
+        Returns:
+            How many moved.
+
+        Raises:
+            StatusUnavailable: PostgreSQL is away or refused; nothing of this call is written.
+        """
+        if not ids:
+            return 0
+        self._pool.open()
+        try:
+            with self._pool.connection() as connection, self._watched(connection):
+                return connection.execute(_LANDED, (list(ids),)).rowcount
+        except (psycopg.Error, PoolTimeout) as error:
+            raise StatusUnavailable(self._sentence(f"marking {len(ids)} images as landed", error)) from error
+
+    def get(self, id: str) -> StatusRow | None:
+        """The state of one image, or None where there is no row.
+
+        Raises:
+            StatusUnavailable: PostgreSQL is away or refused.
+        """
+        self._pool.open()
+        try:
+            with self._pool.connection() as connection, self._watched(connection):
+                found = connection.execute(_GET, (id,)).fetchone()
+        except (psycopg.Error, PoolTimeout) as error:
+            raise StatusUnavailable(self._sentence("reading an image's state", error)) from error
+        return None if found is None else StatusRow(*found)
+
+    def close(self) -> None:
+        """Close every connection; the repository cannot be used afterwards."""
+        self._pool.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check(self, connection: psycopg.Connection) -> None:
+        with self._watched(connection):
+            ConnectionPool.check_connection(connection)
+
+    @contextmanager
+    def _watched(self, connection: psycopg.Connection) -> Iterator[None]:
+        """Break a connection on which nothing comes back: a server that hangs does not time statements out itself."""
+        watch = threading.Timer(self._timeout + 1, _break, (connection,))
+        watch.daemon = True
+        watch.start()
+        try:
+            yield
+        finally:
+            watch.cancel()
+
+    def _sentence(self, tried: str, error: Exception) -> str:
+        return (
+            f"{tried} in PostgreSQL ({_address(self._dsn)}) failed: {_first_line(error)}. "
+            "Is it running, and does postgres_dsn name it and this process's role?"
+        )
+
+
+def furthest(rows: Iterable[StatusRow]) -> list[StatusRow]:
+    """One row an image, the furthest state of each, ordered by id so that concurrent writers cannot deadlock."""
+    best: dict[str, StatusRow] = {}
+    for row in rows:
+        present = best.get(row.id)
+        if present is None or STATES.index(row.state) >= STATES.index(present.state):
+            best[row.id] = row
+    return [best[id] for id in sorted(best)]
+
+
+def upgrade(dsn: str, schemas: Sequence[str] = SCHEMAS) -> None:
+    """Bring the schemas of this release to their newest migration. Rights are the policy's matter, not the migrations'.
+
+    Idempotent and safe to run twice at once: upgrades of one database wait for each other. One transaction a schema.
+
+    Args:
+        dsn: libpq connection string of a role that may create schemas (the stack's superuser).
+        schemas: which chains to run.
+
+    Raises:
+        MigrationFailed: an unknown schema, no connection, or a statement that PostgreSQL refused.
+    """
+    # Here, not above: alembic and SQLAlchemy cost 0.5 s, and only `up` needs them.
+    from alembic import command
+    from alembic.config import Config
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.pool import NullPool
+
+    for schema in schemas:
+        if schema not in SCHEMAS:
+            raise MigrationFailed(
+                f"There is no chain of migrations for schema {schema!r}. Valid ones: {', '.join(SCHEMAS)}."
+            )
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(dsn), poolclass=NullPool)
+    for schema in schemas:
+        config = Config()
+        config.set_main_option("script_location", str(_MIGRATIONS))
+        config.set_main_option("path_separator", "newline")
+        config.set_main_option("version_locations", str(_MIGRATIONS / schema))
+        try:
+            with engine.begin() as connection:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+                connection.execute(text(f'CREATE SCHEMA IF NOT EXISTS "{schema}"'))
+                config.attributes.update(connection=connection, schema=schema)
+                command.upgrade(config, "head")
+        except (SQLAlchemyError, psycopg.Error) as error:
+            raise MigrationFailed(
+                f"Upgrading schema {schema} in PostgreSQL ({_address(dsn)}) failed: {_first_line(error)}. "
+                "Nothing was changed."
+            ) from error
+
+
+def _break(connection: psycopg.Connection) -> None:
+    """Shut a connection's socket, so that whoever waits on it gets an error; close() would wait with them."""
+    try:
+        with socket.socket(fileno=os.dup(connection.fileno())) as line:
+            line.shutdown(socket.SHUT_RDWR)
+    except (psycopg.Error, OSError):
+        return  # it ended by itself meanwhile
+
+
+def _address(dsn: str) -> str:
+    """Where a connection string points, without anything secret."""
+    try:
+        parts = psycopg.conninfo.conninfo_to_dict(dsn)
+    except psycopg.Error:
+        return "unreadable connection string"
+    return (
+        ", ".join(f"{name} {parts[name]}" for name in ("host", "port", "dbname", "user") if parts.get(name))
+        or "no address"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0].rstrip(".")

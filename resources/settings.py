@@ -1,0 +1,238 @@
+"""Every setting of Darkroom, in one place.
+
+Values come from, first to last: arguments, the environment (`DARKROOM_<NAME>`), one TOML file
+(`DARKROOM_CONFIG`, else `darkroom.toml` in `DARKROOM_HOME`), the defaults below. Nothing is read at import;
+`load_settings()` reads, and every process calls it once. A secret is never a setting: a setting names the file
+that holds it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+MEBIBYTE = 1024 * 1024
+
+
+class SettingsError(Exception):
+    """A setting is unknown or has a value that cannot be; the message lists what would be valid."""
+
+
+class Settings(BaseSettings):
+    """The settings of one Darkroom process. Each description says what a wrong value does."""
+
+    model_config = SettingsConfigDict(env_prefix="DARKROOM_", extra="forbid", frozen=True, env_ignore_empty=True)
+
+    home: Path = Field(
+        default=Path(".darkroom"),
+        description="Folder of this stack's state, data and logs. Another folder is another, empty stack.",
+    )
+    lake: str = Field(
+        default="",
+        description="Root of the Delta tables; empty means HOME/lake. Another root is another, empty lake: "
+        "landing would begin again at the oldest record that the broker still holds.",
+    )
+
+    kafka_bootstrap: str = Field(
+        default="127.0.0.1:9092",
+        description="Broker addresses, host:port, comma separated. A wrong one: uploads answer 503 and runs fail "
+        "after kafka_timeout_seconds, both naming this address.",
+    )
+    kafka_ca: Path | None = Field(
+        default=None,
+        description="PEM file of the authority that signed the brokers' certificates. Another one: the client "
+        "refuses the broker ('certificate verify failed').",
+    )
+    kafka_certificate: Path | None = Field(
+        default=None,
+        description="PEM client certificate; its common name is this process's identity. Without it the broker "
+        "closes the connection.",
+    )
+    kafka_key: Path | None = Field(
+        default=None, description="PEM private key of kafka_certificate. Another one: the TLS handshake fails."
+    )
+    kafka_extra: dict[str, str] = Field(
+        default_factory=dict,
+        description="Further librdkafka properties, applied last, for instance SASL for a managed cluster. An unknown "
+        "one stops the process at start with librdkafka's sentence.",
+    )
+    kafka_timeout_seconds: Annotated[float, Field(gt=0, le=300)] = Field(
+        default=20.0,
+        description="How long an answer of the broker is waited for. Too short: false alarms under load; too long: "
+        "a door that answers 503 late.",
+    )
+    topic: str = Field(
+        default="images.raw",
+        description="Topic of the images. Another name is another stream: it lands beside the old one.",
+    )
+    topic_partitions: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=4,
+        description="Partitions of the topic when it is first made; later changes do nothing. Too few cap parallelism.",
+    )
+    origin_cluster: str = Field(
+        default="local",
+        description="Name of this site's Kafka cluster, kept in bronze. Two sites with one name cannot be told apart.",
+    )
+
+    postgres_dsn: str = Field(
+        default="",
+        description="libpq connection string of the platform's database. Wrong: status questions answer 503; images "
+        "are still taken, and their state is filled in by the next landing.",
+    )
+
+    keys: str = Field(
+        default="",
+        description="Root of the key store; empty means HOME/keys. Another root knows none of the old keys: "
+        "every image sealed before is unreadable until it is put back.",
+    )
+    keys_provider: Literal["local"] = Field(
+        default="local",
+        description="Where the customer-managed key lives. An unknown provider stops the process at start.",
+    )
+    key_cache_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
+        default=30.0,
+        description="How long an opened data key is kept in memory. It is also how long a destroyed key still opens.",
+    )
+
+    token_issuer: str = Field(
+        default="https://darkroom.local/signin",
+        description="Only tokens with this `iss` are taken. A wrong value refuses every token (401).",
+    )
+    token_audience: str = Field(
+        default="darkroom",
+        description="Only tokens with this `aud` are taken. A wrong value refuses every token (401).",
+    )
+    token_jwks: Path | None = Field(
+        default=None,
+        description="JWKS file with the issuer's public keys; empty means HOME/tls/jwks.json. Missing: the service "
+        "does not become ready.",
+    )
+
+    max_image_bytes: Annotated[int, Field(ge=1024, le=64 * MEBIBYTE)] = Field(
+        default=10 * MEBIBYTE,
+        description="Largest image, in bytes; a larger one is refused while it is read (413) or quarantined "
+        "(too_large). Above the topic's max.message.bytes the broker refuses what the door lets in.",
+    )
+    max_pixels: Annotated[int, Field(ge=1)] = Field(
+        default=50_000_000,
+        description="Most pixels (width x height) of an image; more is quarantined as too_many_pixels. "
+        "Too high: a small hostile file may need gigabytes.",
+    )
+    thumbnail_pixels: Annotated[int, Field(ge=16, le=2048)] = Field(
+        default=256,
+        description="Longest side of a thumbnail in pixels. A change applies to images developed from then on.",
+    )
+    unsealed: Literal["accept", "quarantine"] = Field(
+        default="accept",
+        description="What becomes of records that did not come through a door of ours: developed, or quarantined as "
+        "not_sealed. 'accept' lets every producer with WRITE on the topic bring images that no key can erase.",
+    )
+
+    decode_workers: Annotated[int, Field(ge=1, le=256)] = Field(
+        default=2, description="Processes that decode images. More than cores gains nothing and costs memory."
+    )
+    decode_memory_mb: Annotated[int, Field(ge=256, le=65536)] = Field(
+        default=1024,
+        description="Address space that a decoding process may add after start, in MiB. Too low: good large images are "
+        "quarantined as decode_memory.",
+    )
+    decode_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = Field(
+        default=20.0,
+        description="Longest time for one image. Too low: good images are quarantined as decode_timeout on a busy "
+        "machine.",
+    )
+
+    flush_bytes: Annotated[int, Field(ge=MEBIBYTE, le=256 * MEBIBYTE)] = Field(
+        default=16 * MEBIBYTE,
+        description="Landing commits when this many bytes are read. Larger costs memory and was slower when measured.",
+    )
+    flush_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
+        default=10.0,
+        description="Landing commits at least this often while records come. Smaller means more, smaller files.",
+    )
+    jars: Path | None = Field(
+        default=None,
+        description="Folder with Kafka's jars; empty means jvm/target/kafka beside the source tree. A folder "
+        "without them: `darkroom up` stops and says how to get them.",
+    )
+    retention_days: Annotated[int, Field(ge=1, le=3650)] = Field(
+        default=7,
+        description="Days that the topic keeps records: its retention.ms when it is made. Shorter than an outage of "
+        "landing loses records; the tables of the lake are not purged by it yet.",
+    )
+
+    @property
+    def lake_root(self) -> str:
+        """Root URI or folder of the Delta tables."""
+        return self.lake or str(self.home.absolute() / "lake")
+
+    @property
+    def keys_root(self) -> str:
+        """Root URI or folder of the key store."""
+        return self.keys or str(self.home.absolute() / "keys")
+
+    @property
+    def jwks_path(self) -> Path:
+        """The JWKS file that tokens are verified with."""
+        return self.token_jwks or self.home / "tls" / "jwks.json"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments before environment; the TOML file is added by `load_settings`, which knows its path."""
+        toml = settings_cls.model_config.get("toml_file")
+        extra = (TomlConfigSettingsSource(settings_cls, toml),) if toml else ()
+        return init_settings, env_settings, *extra
+
+
+def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Read the settings of this process.
+
+    Args:
+        overrides: values that win over environment and file, by setting name.
+
+    Raises:
+        SettingsError: an unknown setting in the file or arguments, or a value that cannot be; says which, what was
+            given, and the valid names.
+    """
+    named = os.environ.get("DARKROOM_CONFIG")
+    home = Path(
+        (overrides or {}).get("home") or os.environ.get("DARKROOM_HOME") or Settings.model_fields["home"].default
+    )
+    path = Path(named) if named else home / "darkroom.toml"
+    if named and not path.is_file():
+        raise SettingsError(
+            f"DARKROOM_CONFIG names {path}, and there is no such file. Write it, or unset DARKROOM_CONFIG."
+        )
+    config = cast("SettingsConfigDict", {**Settings.model_config, "toml_file": path if path.is_file() else None})
+    configured = type("Settings", (Settings,), {"model_config": config, "__module__": __name__})
+    try:
+        return configured(**dict(overrides or {}))
+    except ValidationError as error:
+        raise SettingsError(_explain(error, path)) from None
+
+
+def _explain(error: ValidationError, path: Path) -> str:
+    lines = []
+    for problem in error.errors(include_url=False):
+        name = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            valid = ", ".join(sorted(Settings.model_fields))
+            lines.append(f"{name} is no setting of Darkroom. Valid ones: {valid}.")
+            continue
+        field = Settings.model_fields.get(name.split(".")[0])
+        meaning = f" ({field.description})" if field is not None else ""
+        lines.append(f"{name} = {problem.get('input')!r}: {problem['msg']}{meaning}")
+    source = f"arguments, environment (DARKROOM_*), {path}" if path.is_file() else "arguments, environment (DARKROOM_*)"
+    return f"Settings refused, read from {source}:\n" + "\n".join(lines)

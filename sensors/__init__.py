@@ -1,0 +1,1 @@
+"""What wakes the platform: sensors and schedules, by the names of jobs and assets; they import no asset module."""

@@ -1,0 +1,1 @@
+"""Processes beside Dagster: doors that images come in by."""

@@ -1,0 +1,148 @@
+"""GET /v1/images/{id}: where an image is, and its thumbnail; for its uploader alone."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from access.principal import Principal
+from resources.keys import KeyDestroyed, KeyUnavailable, UnknownKey
+from resources.postgres import StatusRow, StatusUnavailable
+from services.door.intake import keys_away
+from services.door.problems import Kind, Problem
+from services.uploads.common import Asker, door_of, problems_of
+from services.uploads.models import ImageState
+from services.uploads.thumbnails import LakeAway
+from services.uploads.wiring import Door
+from transforms.envelope import EnvelopeError, open_field, pseudonym
+from transforms.names import ID
+from transforms.reasons import Reason
+from transforms.tables import PROCESSED_IMAGES
+
+LOOK_AGAIN_SECONDS = 0.15
+_SENTENCES = {
+    "accepted": "Kafka keeps the image; it waits to be landed.",
+    "landed": "The image is in the lake; it waits to be developed.",
+    "processed": "The image is developed.",
+}
+
+router = APIRouter(prefix="/v1/images", tags=["images"])
+
+
+@router.get(
+    "/{id}",
+    summary="Where an image is",
+    description="Only its uploader is told; to anyone else there is no such image.",
+    response_model=ImageState,
+    responses=problems_of(Kind.UNAUTHENTICATED, Kind.NOT_FOUND, Kind.STATUS_AWAY, Kind.KEYS_AWAY),
+)
+async def state(request: Request, id: str, principal: Asker) -> ImageState:
+    """Where an image is."""
+    row = await _own(door_of(request), principal, id)
+    links = {"self": f"/v1/images/{row.id}"}
+    if row.state == "processed":
+        links["thumbnail"] = f"/v1/images/{row.id}/thumbnail"
+    detail = _SENTENCES[row.state] if row.reason is None else _sentence_of(row.reason)
+    return ImageState(
+        id=row.id,
+        day=row.day,
+        state=row.state,  # pyrefly: ignore[bad-argument-type]  # StatusRow checks it against the same four
+        reason=row.reason,
+        detail=detail,
+        updated_at=row.updated_at,
+        links=links,
+    )
+
+
+@router.get(
+    "/{id}/thumbnail",
+    summary="An image's thumbnail",
+    description="WebP, at most 256 pixels a side, no metadata; for its uploader only, once the image is developed.",
+    response_class=Response,
+    responses={
+        200: {
+            "content": {"image/webp": {"schema": {"type": "string", "format": "binary"}}},
+            "description": "The thumbnail.",
+        },
+        **problems_of(Kind.UNAUTHENTICATED, Kind.NOT_FOUND, Kind.KEY_DESTROYED, Kind.STATUS_AWAY, Kind.KEYS_AWAY),
+    },
+)
+async def thumbnail(request: Request, id: str, principal: Asker) -> Response:
+    """An image's thumbnail."""
+    door = door_of(request)
+    row = await _own(door, principal, id)
+    if row.state != "processed":
+        raise Problem(Kind.NOT_FOUND, f"There is no thumbnail: the image is {row.state}.")
+    opened = await door.ask(lambda: _opened(door, row))
+    return Response(opened, media_type="image/webp", headers={"Cache-Control": "private, no-store"})
+
+
+async def _own(door: Door, principal: Principal, id: str) -> StatusRow:
+    """The state of an image of this uploader.
+
+    Looks twice, for another instance may be about to write it; an image of someone else takes as long as none at all.
+    """
+    missing = Problem(Kind.NOT_FOUND, "You have no image of this id.")
+    if not ID.fullmatch(id):
+        raise missing
+    for pause in (LOOK_AGAIN_SECONDS, 0.0):
+        row = await door.ask(lambda: _look(door, principal, id))
+        if row is not None:
+            return row
+        await asyncio.sleep(pause)
+    raise missing
+
+
+def _look(door: Door, principal: Principal, id: str) -> StatusRow | None:
+    row = door.writer.waiting(id)
+    try:
+        row = door.edges.status.get(id) or row
+    except StatusUnavailable as error:
+        if row is None:
+            raise Problem(
+                Kind.STATUS_AWAY,
+                "Images are still taken; where they are can be asked later.",
+                retry_after=5,
+                log=str(error),
+            ) from error
+    if row is None:
+        return None
+    try:
+        mine = pseudonym(door.edges.keys.platform_secret(), principal.subject, row.day)
+    except KeyUnavailable as error:
+        raise keys_away(error) from error
+    return row if hmac.compare_digest(mine, row.pseudonym) else None
+
+
+def _opened(door: Door, row: StatusRow) -> bytes:
+    try:
+        found = door.thumbnails().find(row.id, row.day)
+        if found is None:
+            raise Problem(Kind.NOT_FOUND, "The lake has no thumbnail of this image.")
+        key = door.edges.keys.open_key(found.key)
+        # The key's day and not the row's: they differ for a record appended more than a day off.
+        return open_field(
+            found.sealed, table=PROCESSED_IMAGES.name, column="thumbnail", id=row.id, day=key.day, key=key
+        )
+    except LakeAway as error:
+        raise Problem(
+            Kind.STATUS_AWAY, "The lake cannot be read now. Try again.", retry_after=5, log=str(error)
+        ) from error
+    except KeyDestroyed:
+        raise Problem(Kind.KEY_DESTROYED, "It cannot be opened again, by anyone.") from None
+    except KeyUnavailable as error:
+        raise keys_away(error) from error
+    except (UnknownKey, EnvelopeError) as error:
+        raise Problem(
+            Kind.INTERNAL, "The thumbnail does not open; the operator finds why in the log.", log=str(error)
+        ) from error
+
+
+def _sentence_of(reason: str) -> str:
+    try:
+        return Reason(reason).sentence
+    except ValueError:
+        return "The image was quarantined by a newer release, for a reason this one does not know."

@@ -1,0 +1,116 @@
+"""Is the process alive, can it take images, and what has it counted: for supervisors, gateways and Prometheus."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from access.tokens import JwksUnavailable
+from resources.keys import KeyUnavailable
+from resources.postgres import StatusUnavailable
+from services.door.problems import Problem
+from services.uploads.models import Readiness
+from services.uploads.wiring import Door
+from transforms.envelope import day_of
+
+router = APIRouter(tags=["health"])
+
+KAFKA_SECONDS = 3.0
+BELIEVED_SECONDS = 1.0
+"""Anyone may ask, so an answer stands for a second, and questions to Kafka do not grow with the askers."""
+NO_ID = "a" * 26
+
+
+class ReadinessProbe:
+    """Asks what taking an image needs; one round at a time, believed for a second."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._lock = asyncio.Lock()
+        self._last: tuple[float, Readiness] | None = None
+
+    async def ask(self) -> Readiness:
+        """The newest answer."""
+        async with self._lock:
+            if self._last is None or monotonic() - self._last[0] > BELIEVED_SECONDS:
+                self._last = (monotonic(), await self._round())
+            return self._last[1]
+
+    async def _round(self) -> Readiness:
+        door = self._door
+        questions: dict[str, Callable[[], str]] = {
+            "kafka": lambda: _kafka(door),
+            "keys": lambda: _keys(door),
+            "tokens": lambda: _tokens(door),
+            "postgres": lambda: _postgres(door),
+        }
+        answers = await asyncio.gather(*(door.ask(question) for question in questions.values()))
+        checks = dict(zip(questions, answers, strict=True))
+        return Readiness(ready=all(checks[name] == "ok" for name in ("kafka", "keys", "tokens")), checks=checks)
+
+
+@router.get("/healthz", summary="Is the process alive")
+async def healthz() -> dict[str, str]:
+    """Answers as long as the event loop turns; asks nobody."""
+    return {"status": "ok"}
+
+
+@router.get(
+    "/readyz",
+    summary="Can images be taken",
+    description="Asks Kafka for the topic, the key store for its secret and the day, and the issuer's key set. "
+    "PostgreSQL is told and not needed.",
+    response_model=Readiness,
+    responses={503: {"model": Readiness, "description": "Not ready; the checks say what is missing."}},
+)
+async def readyz(request: Request) -> Response:
+    """Can images be taken."""
+    readiness = await request.app.state.readiness.ask()
+    headers = {} if readiness.ready else {"Retry-After": "2"}
+    return JSONResponse(readiness.model_dump(), status_code=200 if readiness.ready else 503, headers=headers)
+
+
+@router.get("/metrics", summary="Counters for Prometheus", response_class=Response)
+async def metrics(request: Request) -> Response:
+    """Counters, in Prometheus' text format."""
+    counted = request.app.state.door.metrics
+    return Response(counted.text(), headers={"Content-Type": counted.content_type})
+
+
+def _kafka(door: Door) -> str:
+    try:
+        door.edges.deliverer.check(KAFKA_SECONDS)
+    except Problem as problem:
+        return f"no broker that knows topic {door.settings.topic} answered" + (
+            f": {problem.log}" if problem.log else ""
+        )
+    return "ok"
+
+
+def _keys(door: Door) -> str:
+    try:
+        door.edges.keys.platform_secret()
+        door.edges.keys.erased_ids(day_of(door.now()))
+    except KeyUnavailable as error:
+        return str(error)
+    return "ok"
+
+
+def _tokens(door: Door) -> str:
+    try:
+        door.edges.verifier.ready()
+    except JwksUnavailable as error:
+        return str(error)
+    return "ok"
+
+
+def _postgres(door: Door) -> str:
+    try:
+        door.edges.status.get(NO_ID)
+    except StatusUnavailable as error:
+        return str(error)
+    return "ok"

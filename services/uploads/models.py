@@ -1,0 +1,74 @@
+"""The shapes of the API's answers, as OpenAPI shows them."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class AcceptedImage(BaseModel):
+    """An image that the broker acknowledged."""
+
+    id: str = Field(
+        description="Name of the image, 26 characters of a-z and 2-7; the same for a resend within the day."
+    )
+    bytes: int = Field(description="Size of the image as it was taken.")
+    day: date = Field(description="Day of the image in UTC; on its seventh day after, the image is gone.")
+    topic: str = Field(description="Kafka topic that keeps it.")
+    partition: int = Field(description="Kafka partition.")
+    offset: int = Field(description="Kafka offset. A resend has another one, and the same id.")
+
+
+class ProblemDocument(BaseModel):
+    """Why something was refused (RFC 9457)."""
+
+    type: str = Field(description="Kind of problem, urn:darkroom:problem:<code>.")
+    title: str = Field(description="The same for every problem of the kind.")
+    status: int = Field(description="HTTP status.")
+    detail: str = Field(description="What was found in this request, and what to do.")
+    instance: str | None = Field(default=None, description="Number of this request, as the service's log has it.")
+    retry_after: int | None = Field(default=None, description="Seconds after which to try again.")
+
+
+class FileAccepted(AcceptedImage):
+    """A file of several that was taken."""
+
+    model_config = ConfigDict(title="FileAccepted")
+
+    status: Literal[201] = Field(description="201.")
+    filename: str | None = Field(description="The file's name as it was sent.")
+
+
+class FileRefused(ProblemDocument):
+    """A file of several that was refused."""
+
+    filename: str | None = Field(description="The file's name as it was sent.")
+
+
+class SeveralImages(BaseModel):
+    """What became of several files, one entry a file, in the order in which they were sent."""
+
+    results: list[FileAccepted | FileRefused]
+
+
+class ImageState(BaseModel):
+    """Where an image is."""
+
+    id: str
+    day: date
+    state: Literal["accepted", "landed", "quarantined", "processed"]
+    reason: str | None = Field(description="Reason code of a quarantined image, else null.")
+    detail: str = Field(description="What state and reason mean, in a sentence.")
+    updated_at: datetime | None = Field(description="When the state last changed, in UTC.")
+    links: dict[str, str] = Field(description="Where to go on: self, and thumbnail once there is one.")
+
+
+class Readiness(BaseModel):
+    """Whether the instance can take images, and if not, what is missing."""
+
+    ready: bool
+    checks: dict[str, str] = Field(
+        description="By what was asked: ok, or a sentence. PostgreSQL is not needed to be ready."
+    )

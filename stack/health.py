@@ -1,0 +1,132 @@
+"""Whether each service does its work: a real question to each, over the way its clients use.
+
+A process that runs and does not answer is not healthy. Each probe takes a few seconds at most and raises nothing.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psycopg
+
+from resources.settings import Settings
+from stack import kafka_admin, postgres
+from stack.paths import Layout
+from stack.services import UPLOADS, code_socket
+from stack.state import DAGSTER_DATABASE, StackState, postgres_dsn
+
+DAEMON_TYPE = "SENSOR"
+HEARTBEAT_SECONDS = 120.0
+WORKSPACE_QUERY = """{ version locationStatusesOrError { __typename }
+workspaceOrError { __typename ... on Workspace { locationEntries { name loadStatus locationOrLoadError {
+__typename ... on PythonError { message } } } } } }"""
+
+
+@dataclass(frozen=True)
+class Health:
+    """The answer of one probe; `detail` says what was wrong, and is empty when nothing was."""
+
+    ok: bool
+    detail: str = ""
+
+
+class Probes:
+    """The probes of one stack's services."""
+
+    def __init__(self, layout: Layout, state: StackState, admin: Settings) -> None:
+        """Args: admin: settings with the identity `admin`."""
+        self._layout = layout
+        self._state = state
+        self._admin = admin
+
+    def check(self, name: str, since: float = 0.0) -> Health:
+        """Ask one service.
+
+        Args:
+            since: seconds since the epoch; an earlier sign of life does not count (for those that cannot be asked).
+        """
+        probes: dict[str, Callable[[], Health]] = {
+            "postgres": self._postgres,
+            "kafka": self._kafka,
+            "code-server": self._code_server,
+            "daemon": lambda: self._daemon(since),
+            "webserver": self._webserver,
+            **dict.fromkeys(UPLOADS, lambda: self._door(name)),
+        }
+        return probes[name]()
+
+    def _postgres(self) -> Health:
+        if postgres.answers(self._layout, self._state.ports["postgres"]):
+            return Health(True)
+        return Health(False, "no answer to a query over TLS")
+
+    def _kafka(self) -> Health:
+        if kafka_admin.answers(kafka_admin.admin_client(self._admin)):
+            return Health(True)
+        return Health(False, "no metadata over mutual TLS")
+
+    def _code_server(self) -> Health:
+        import grpc
+        from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+
+        with grpc.insecure_channel(f"unix:{code_socket(self._state)}") as channel:
+            try:
+                # The standard protocol, spelled out: the generated stub has no types.
+                ask = channel.unary_unary(
+                    "/grpc.health.v1.Health/Check",
+                    request_serializer=HealthCheckRequest.SerializeToString,
+                    response_deserializer=HealthCheckResponse.FromString,
+                )
+                answer = ask(HealthCheckRequest(service="DagsterApi"), timeout=3)
+            except grpc.RpcError as error:
+                return Health(False, f"gRPC: {error.details() if isinstance(error, grpc.Call) else error}")
+        if answer.status == HealthCheckResponse.SERVING:
+            return Health(True)
+        return Health(False, "gRPC: not serving")
+
+    def _daemon(self, since: float) -> Health:
+        dsn = postgres_dsn(self._layout, self._state.ports["postgres"], "admin", DAGSTER_DATABASE)
+        query = "SELECT extract(epoch FROM timestamp AT TIME ZONE 'UTC') FROM daemon_heartbeats WHERE daemon_type = %s"
+        try:
+            with psycopg.connect(dsn, connect_timeout=3) as connection:
+                row = connection.execute(query, [DAEMON_TYPE]).fetchone()
+        except psycopg.Error as error:
+            return Health(False, f"heartbeats cannot be read: {error}".strip())
+        if row is None or float(row[0]) < since:
+            return Health(False, "no heartbeat of the sensor daemon yet")
+        age = time.time() - float(row[0])
+        return Health(True) if age < HEARTBEAT_SECONDS else Health(False, f"last heartbeat {age:.0f} s ago")
+
+    def _webserver(self) -> Health:
+        import httpx
+
+        url = f"http://127.0.0.1:{self._state.ports['dagster']}/graphql"
+        try:
+            answer = httpx.post(url, json={"query": WORKSPACE_QUERY}, timeout=5, trust_env=False)
+            data = answer.json()["data"]
+            entries = data["workspaceOrError"]["locationEntries"]
+        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            return Health(False, f"GraphQL at {url}: {error or type(error).__name__}")
+        for entry in entries:
+            found = entry["locationOrLoadError"] or {}
+            if found.get("__typename") == "PythonError":
+                return Health(False, f"code location {entry['name']} does not load: {found['message'].strip()}")
+        if not entries or any(entry["locationOrLoadError"] is None for entry in entries):
+            return Health(False, "the code location is still loading")
+        return Health(True)
+
+    def _door(self, name: str) -> Health:
+        import httpx
+
+        url = f"https://127.0.0.1:{self._state.ports[name]}/readyz"
+        try:
+            trust = ssl.create_default_context(cafile=str(self._layout.ca))
+            answer = httpx.get(url, verify=trust, timeout=5, trust_env=False)
+        except (httpx.HTTPError, OSError) as error:
+            return Health(False, f"{url}: {error or type(error).__name__}")
+        if answer.is_success:
+            return Health(True)
+        return Health(False, f"{url} answered {answer.status_code}: {answer.text[:300]}")

@@ -1,0 +1,183 @@
+"""Apache Kafka of the stack: one KRaft node, broker and controller in one, formatted and configured.
+
+TLS 1.3 on every listener, the controller's too; every client is known by its certificate, whose common name is the
+principal; what no rule allows is refused. The voter is named in the configuration (a static quorum), so that the
+controller's port may change between two starts. Limit: one node, so "acknowledged" means written by one process; a kill
+loses nothing, the loss of the disk does.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import subprocess
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+from resources.kafka import MAX_RECORD_BYTES
+from resources.settings import MEBIBYTE, Settings
+from stack.errors import StackError
+from stack.paths import Layout, write_private
+
+HEAP = "256m"
+
+LOG4J = """\
+<?xml version="1.0" encoding="UTF-8"?>
+<Configuration status="WARN">
+  <Appenders>
+    <Console name="out" target="SYSTEM_OUT"><PatternLayout pattern="%d{ISO8601} %p %m (%c{1})%n"/></Console>
+  </Appenders>
+  <Loggers>
+    <Root level="INFO"><AppenderRef ref="out"/></Root>
+    <Logger name="org.apache.kafka.common.config" level="WARN"/>
+    <Logger name="kafka.server.KafkaConfig" level="WARN"/>
+  </Loggers>
+</Configuration>
+"""
+
+
+def java() -> Path | None:
+    """The Java to use: JAVA_HOME's, else the path's."""
+    named = os.environ.get("JAVA_HOME")
+    if named and (Path(named) / "bin" / "java").is_file():
+        return Path(named) / "bin" / "java"
+    found = shutil.which("java")
+    return Path(found) if found else None
+
+
+def jars(settings: Settings) -> Path:
+    """The folder with Kafka's jars: the setting's, else where jvm/pom.xml puts them beside this source tree."""
+    return settings.jars or Path(__file__).resolve().parents[1] / "jvm" / "target" / "kafka"
+
+
+def has_jars(folder: Path) -> bool:
+    """Whether the broker and its tools lie there."""
+    return any(folder.glob("kafka_2.13-*.jar")) and any(folder.glob("kafka-tools-*.jar"))
+
+
+def data_of(layout: Layout) -> Path:
+    """The broker's log folder."""
+    return layout.kafka / "data"
+
+
+def command(layout: Layout, settings: Settings) -> list[str]:
+    """The command line that starts the broker; nothing secret is on it."""
+    return [
+        str(java()),
+        f"-Xmx{HEAP}",
+        "-Xms64m",
+        "-XX:+ExitOnOutOfMemoryError",
+        f"-Dlog4j2.configurationFile={(layout.kafka / 'log4j2.xml').as_uri()}",
+        "-cp",
+        f"{jars(settings)}/*",
+        "kafka.Kafka",
+        str(layout.kafka / "server.properties"),
+    ]
+
+
+def prepare(layout: Layout, settings: Settings, ports: Mapping[str, int], super_users: list[str]) -> None:
+    """Write the configuration, and format the log folder if there is none. Called while no broker runs.
+
+    Raises:
+        StackError: formatting failed, with what it said; or there is a log folder that was never whole.
+    """
+    layout.kafka.mkdir(mode=0o700, exist_ok=True)
+    pem = b"".join(path.read_bytes() for path in (layout.key("broker"), layout.certificate("broker"), layout.ca))
+    write_private(layout.kafka / "broker.pem", pem)
+    write_private(layout.kafka / "log4j2.xml", LOG4J)
+    data = data_of(layout)
+    properties = configuration(layout, settings, ports, super_users)
+    write_private(layout.kafka / "server.properties", as_properties(properties))
+    if not (data / "meta.properties").is_file():
+        _format(layout, settings, properties, data)
+
+
+def configuration(
+    layout: Layout, settings: Settings, ports: Mapping[str, int], super_users: list[str]
+) -> dict[str, str]:
+    """The broker's configuration, by name."""
+    client, controller = ports["kafka"], ports["kafka-controller"]
+    values: dict[str, object] = {
+        "process.roles": "broker,controller",
+        "node.id": 1,
+        "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+        "listeners": f"CLIENT://127.0.0.1:{client},CONTROLLER://127.0.0.1:{controller}",
+        "advertised.listeners": f"CLIENT://127.0.0.1:{client}",
+        "listener.security.protocol.map": "CLIENT:SSL,CONTROLLER:SSL",
+        "inter.broker.listener.name": "CLIENT",
+        "controller.listener.names": "CONTROLLER",
+        "log.dirs": data_of(layout),
+        # Who may talk to it.
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.location": layout.kafka / "broker.pem",
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": layout.ca,
+        "ssl.client.auth": "required",
+        "ssl.enabled.protocols": "TLSv1.3",
+        # Only a name that is nothing but a common name becomes a principal of ours.
+        "ssl.principal.mapping.rules": "RULE:^CN=([a-z0-9-]+)$/$1/,DEFAULT",
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "allow.everyone.if.no.acl.found": "false",
+        "super.users": ";".join(super_users),
+        # One node, small.
+        "auto.create.topics.enable": "false",
+        "num.partitions": 1,
+        "default.replication.factor": 1,
+        "offsets.topic.replication.factor": 1,
+        "offsets.topic.num.partitions": 4,
+        "transaction.state.log.replication.factor": 1,
+        "transaction.state.log.min.isr": 1,
+        "transaction.state.log.num.partitions": 4,
+        "share.coordinator.state.topic.replication.factor": 1,
+        "share.coordinator.state.topic.min.isr": 1,
+        "share.coordinator.state.topic.num.partitions": 4,
+        "group.initial.rebalance.delay.ms": 0,
+        "message.max.bytes": MAX_RECORD_BYTES,
+        "replica.fetch.max.bytes": MAX_RECORD_BYTES,
+        # After a kill the broker may register again only when its last session has ended; the default is 9 s.
+        "broker.session.timeout.ms": 5000,
+        "broker.heartbeat.interval.ms": 1000,
+        "num.network.threads": 2,
+        "num.io.threads": 4,
+        # The cleaner takes this much of the heap at once; the default is half of it.
+        "log.cleaner.dedupe.buffer.size": 8 * MEBIBYTE,
+        "log.retention.ms": settings.retention_days * 86_400_000,
+    }
+    return {name: str(value) for name, value in values.items()}
+
+
+def as_properties(values: Mapping[str, str]) -> str:
+    """Java's properties format: Latin-1, backslash escapes, so that any folder name survives."""
+    lines = ["# Written by `darkroom up`, anew each time."]
+    for name, value in values.items():
+        escaped = value.replace("\\", "\\\\").encode("utf-16-be", "surrogatepass")
+        units = (int.from_bytes(escaped[index : index + 2], "big") for index in range(0, len(escaped), 2))
+        lines.append(f"{name}=" + "".join(chr(unit) if 32 <= unit < 127 else f"\\u{unit:04x}" for unit in units))
+    return "\n".join(lines) + "\n"
+
+
+def _format(layout: Layout, settings: Settings, properties: Mapping[str, str], data: Path) -> None:
+    """Format beside, then rename: a log folder is either whole or not there."""
+    if data.is_dir() and any(data.iterdir()):
+        # It was whole once, so it may hold acknowledged images that have not landed.
+        raise StackError(
+            f"Kafka's log folder {data} holds data and no meta.properties: is its disk there and whole? Put that file "
+            "back. Nothing was changed. To give up what it holds: move the folder away, `darkroom up`, and "
+            "`darkroom accept-loss`."
+        )
+    scratch = layout.kafka / "data.new"
+    shutil.rmtree(scratch, ignore_errors=True)
+    shutil.rmtree(data, ignore_errors=True)
+    scratch_properties = layout.kafka / "format.properties"
+    write_private(scratch_properties, as_properties({**properties, "log.dirs": str(scratch)}))
+    # A cluster id is a random UUID in URL-safe base64; one that begins with a dash would look like an option.
+    cluster = "A" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]
+    tool = [str(java()), "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", f"{jars(settings)}/*"]
+    arguments = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(scratch_properties)]
+    done = subprocess.run([*tool, *arguments], capture_output=True, text=True, timeout=120, check=False)
+    scratch_properties.unlink()
+    if done.returncode != 0:
+        raise StackError(f"Formatting Kafka's log folder {data} failed:\n{done.stderr[-1500:] or done.stdout[-1500:]}")
+    scratch.rename(data)

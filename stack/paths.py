@@ -1,0 +1,122 @@
+"""Where everything of one stack lies: the folders of DARKROOM_HOME, and nothing outside but what `state` records."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+# A Unix socket's path ends at 107 bytes; the longest name of ours, with what supervisor adds for a moment, is under 30.
+SOCKET_FOLDER_BYTES = 77
+_PLAIN = re.compile(r"[A-Za-z0-9/._+-]+")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths of one stack. `home` is absolute."""
+
+    home: Path
+
+    @property
+    def state(self) -> Path:
+        """Folder of what the stack remembers."""
+        return self.home / "state"
+
+    @property
+    def tls(self) -> Path:
+        """Certificates and keys of each identity, the authority's certificate, and the JWKS."""
+        return self.home / "tls"
+
+    @property
+    def secrets(self) -> Path:
+        """The authority's key and the development signer's: nobody's but the stack's."""
+        return self.home / "secrets"
+
+    @property
+    def keys(self) -> Path:
+        """The key store."""
+        return self.home / "keys"
+
+    @property
+    def lake(self) -> Path:
+        """The Delta tables, unless settings.lake names another place."""
+        return self.home / "lake"
+
+    @property
+    def kafka(self) -> Path:
+        """The broker's configuration and log folders."""
+        return self.home / "kafka"
+
+    @property
+    def postgres(self) -> Path:
+        """PostgreSQL's data, where its account can enter."""
+        return self.home / "postgres"
+
+    @property
+    def dagster(self) -> Path:
+        """DAGSTER_HOME: dagster.yaml, workspace.yaml, compute logs."""
+        return self.home / "dagster"
+
+    @property
+    def logs(self) -> Path:
+        """One log per service."""
+        return self.home / "logs"
+
+    @property
+    def run(self) -> Path:
+        """Sockets, where their paths are short enough."""
+        return self.home / "run"
+
+    @property
+    def ca(self) -> Path:
+        """The authority's certificate."""
+        return self.tls / "ca.crt"
+
+    def certificate(self, identity: str) -> Path:
+        """The certificate of an identity."""
+        return self.tls / f"{identity}.crt"
+
+    def key(self, identity: str) -> Path:
+        """The private key of an identity."""
+        return self.tls / f"{identity}.key"
+
+    def log(self, service: str) -> Path:
+        """The log of a service."""
+        return self.logs / f"{service}.log"
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Every folder the stack makes in its home; `wipe` removes these and nothing else."""
+        return (
+            self.state,
+            self.tls,
+            self.secrets,
+            self.keys,
+            self.lake,
+            self.kafka,
+            self.postgres,
+            self.dagster,
+            self.logs,
+            self.run,
+        )
+
+
+def fits_sockets(folder: Path) -> bool:
+    """Whether sockets may lie here: short enough for the kernel, plain enough for gRPC's address syntax."""
+    return len(os.fsencode(folder)) <= SOCKET_FOLDER_BYTES and _PLAIN.fullmatch(str(folder)) is not None
+
+
+def write_private(path: Path, content: str | bytes) -> bool:
+    """Write a file that only its owner reads (0600), whole or not at all. Returns whether the content changed."""
+    data = content.encode() if isinstance(content, str) else content
+    if path.is_file() and path.read_bytes() == data:
+        return False
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(scratch, path)
+    return True

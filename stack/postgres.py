@@ -1,0 +1,162 @@
+"""PostgreSQL 17 of the stack: made, configured, its roles and databases.
+
+TCP on loopback only, TLS 1.3 only, no password anywhere: `cert` authentication, and pg_ident.conf says which common
+name may log in as which role. The superuser `postgres` is the identity `admin`. There is no Unix socket: nothing
+needs one, and its folder would have to be open to two accounts.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from access.policy import Policy
+from access.postgres_grants import Grant, grants
+from resources.postgres import upgrade
+from stack.errors import StackError
+from stack.paths import Layout
+from stack.postgres_place import run_as
+from stack.processes import postmaster
+from stack.state import DAGSTER_DATABASE, PLATFORM_DATABASE, ROLES, PostgresPlace, postgres_dsn
+
+LOGINS = ("admin", "uploads", "dagster", "operator")
+
+RIGHTS = {
+    "SELECT": sql.SQL("SELECT"),
+    "INSERT": sql.SQL("INSERT"),
+    "UPDATE": sql.SQL("UPDATE"),
+    "DELETE": sql.SQL("DELETE"),
+}
+
+CONFIGURATION = """\
+# Written by `darkroom up`, anew each time.
+listen_addresses = '127.0.0.1'
+port = {port}
+unix_socket_directories = ''
+max_connections = 200
+shared_buffers = 64MB
+ssl = on
+ssl_ca_file = 'tls/ca.crt'
+ssl_cert_file = 'tls/server.crt'
+ssl_key_file = 'tls/server.key'
+ssl_min_protocol_version = 'TLSv1.3'
+hba_file = '{data}/pg_hba.conf'
+ident_file = '{data}/pg_ident.conf'
+timezone = 'UTC'
+log_timezone = 'UTC'
+log_line_prefix = '%m [%p] %q%u@%d '
+# Connections are many and say nothing.
+log_checkpoints = off
+# No value of a statement may reach a log.
+log_parameter_max_length_on_error = 0
+"""
+HBA = """\
+# Written by `darkroom up`, anew each time. TYPE DATABASE USER ADDRESS METHOD
+hostssl all all 127.0.0.1/32 cert map=identities
+"""
+
+
+def data_of(place: PostgresPlace) -> Path:
+    """The data directory."""
+    return place.folder / "data"
+
+
+def prepare(layout: Layout, place: PostgresPlace, port: int) -> None:
+    """Make the data directory if there is none, and write its configuration. Called while no server runs.
+
+    Raises:
+        StackError: initdb failed; with what it said.
+    """
+    data = data_of(place)
+    if not (data / "PG_VERSION").is_file():
+        _initialise(place, data)
+    if postmaster(data / "postmaster.pid") is None:
+        # It survives a crash. Its pid may be another program's by now, beside which PostgreSQL refuses to start.
+        (data / "postmaster.pid").unlink(missing_ok=True)
+    identities = "".join(f"identities {name} {ROLES.get(name, name)}\n" for name in LOGINS)
+    quoted = str(data).replace("'", "''")
+    _write(place, data / "postgresql.conf", CONFIGURATION.format(port=port, data=quoted))
+    _write(place, data / "pg_hba.conf", HBA)
+    _write(place, data / "pg_ident.conf", identities)
+    (data / "tls").mkdir(mode=0o700, exist_ok=True)
+    _own(place, data / "tls")
+    _write(place, data / "tls" / "ca.crt", layout.ca.read_text())
+    _write(place, data / "tls" / "server.crt", layout.certificate("postgres").read_text())
+    _write(place, data / "tls" / "server.key", layout.key("postgres").read_text())
+
+
+def _initialise(place: PostgresPlace, data: Path) -> None:
+    """initdb beside, then rename: a data directory is either whole or not there."""
+    scratch = data.with_name("data.new")
+    shutil.rmtree(scratch, ignore_errors=True)
+    command = [place.programs / "bin" / "initdb", "-D", scratch, "-U", "postgres", "--encoding=UTF8", "--locale=C"]
+    done = run_as(place.account, [*command, "--data-checksums", "--auth=reject", "--no-instructions"])
+    if done.returncode != 0:
+        raise StackError(f"initdb in {scratch} failed:\n{done.stdout[-500:]}{done.stderr[-1500:]}")
+    scratch.rename(data)
+
+
+def _write(place: PostgresPlace, path: Path, content: str) -> None:
+    path.write_text(content)
+    path.chmod(0o600)
+    _own(place, path)
+
+
+def _own(place: PostgresPlace, path: Path) -> None:
+    if place.account is not None:
+        entry = pwd.getpwnam(place.account)
+        os.chown(path, entry.pw_uid, entry.pw_gid)
+
+
+def answers(layout: Layout, port: int, identity: str = "admin") -> bool:
+    """Whether a client with `identity`'s certificate gets an answer to a query, over TLS with the server checked."""
+    dsn = postgres_dsn(layout, port, identity, "postgres" if identity == "admin" else PLATFORM_DATABASE)
+    try:
+        with psycopg.connect(dsn, connect_timeout=3) as connection:
+            return connection.execute("SELECT 1").fetchone() == (1,)
+    except psycopg.OperationalError:
+        return False
+
+
+def furnish(layout: Layout, port: int, policy: Policy) -> None:
+    """Make roles and databases where missing, run the migrations, and put rights to what the policy says."""
+    with psycopg.connect(postgres_dsn(layout, port, "admin", "postgres"), autocommit=True) as connection:
+        roles = {row[0] for row in connection.execute("SELECT rolname FROM pg_roles")}
+        for name in LOGINS:
+            if name not in ROLES and name not in roles:
+                connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(name)))
+        databases = {row[0] for row in connection.execute("SELECT datname FROM pg_database")}
+        for name, owner in ((DAGSTER_DATABASE, "dagster"), (PLATFORM_DATABASE, "postgres")):
+            if name not in databases:
+                create = sql.SQL("CREATE DATABASE {} OWNER {}")
+                connection.execute(create.format(sql.Identifier(name), sql.Identifier(owner)))
+            revoke = sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC")
+            connection.execute(revoke.format(sql.Identifier(name)))
+    platform = postgres_dsn(layout, port, "admin")
+    upgrade(platform)
+    with psycopg.connect(platform) as connection:
+        _grant(connection, grants(policy))
+
+
+def _grant(connection: psycopg.Connection, wanted: list[Grant]) -> None:
+    """Put the rights of our roles to `wanted`, in one transaction: what is not wanted is revoked."""
+    database = sql.Identifier(PLATFORM_DATABASE)
+    for role in (name for name in LOGINS if name not in ROLES):
+        own = sql.Identifier(role)
+        connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(database, own))
+        for schema in sorted({grant.schema for grant in wanted}):
+            place = sql.Identifier(schema)
+            connection.execute(sql.SQL("REVOKE ALL ON ALL TABLES IN SCHEMA {} FROM {}").format(place, own))
+            connection.execute(sql.SQL("REVOKE ALL ON SCHEMA {} FROM {}").format(place, own))
+    for grant in wanted:
+        role = sql.Identifier(grant.role)
+        rights = sql.SQL(", ").join(RIGHTS[right] for right in grant.rights)
+        table = sql.Identifier(grant.schema, grant.table)
+        connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, role))
+        connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(grant.schema), role))
+        connection.execute(sql.SQL("GRANT {} ON {} TO {}").format(rights, table, role))

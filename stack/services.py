@@ -1,0 +1,162 @@
+"""The services of a stack, as data: command, environment, what each needs, and where it answers.
+
+The order of starting follows from `needs`; stopping is the reverse. No command line holds a secret: a process finds its
+identity's key by the path in its environment, in a file that only its account reads.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+from resources.settings import Settings
+from stack import kafka, postgres
+from stack.errors import StackError
+from stack.paths import Layout
+from stack.processes import SERVICE, STACK
+from stack.state import StackState, identity_overrides
+
+PORTS = ("postgres", "kafka", "kafka-controller", "dagster", "uploads-1", "uploads-2")
+UPLOADS = ("uploads-1", "uploads-2")
+# Waves in which services stop: the reverse of what each needs. Known without any settings, so that `down` always works.
+STOP_WAVES = (("uploads-1", "uploads-2", "webserver", "daemon"), ("code-server",), ("kafka", "postgres"))
+# What of the caller's environment a service may see. Locale and folders; nothing that could hold a secret.
+INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "JAVA_HOME", "USER", "LOGNAME")
+
+
+@dataclass(frozen=True)
+class Service:
+    """One supervised process. `needs`: services that must be healthy before it starts."""
+
+    name: str
+    command: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    account: str | None = None
+    stop_signal: str = "TERM"
+    stop_seconds: int = 15
+    url: str | None = None
+
+
+def services(layout: Layout, state: StackState, settings: Settings) -> list[Service]:
+    """Every service of the stack, in an order in which each comes after what it needs."""
+    if state.postgres is None:
+        raise StackError("PostgreSQL's place is not settled; `darkroom up` does that first.")
+    python = sys.executable
+    ports = state.ports
+    workspace = str(layout.dagster / "workspace.yaml")
+    dagster = _environment(layout, state, "dagster") | {"DAGSTER_HOME": str(layout.dagster)}
+    uploads = _environment(layout, state, "uploads")
+    door = ("--certificate", str(layout.certificate("uploads")), "--key", str(layout.key("uploads")))
+    return [
+        Service(
+            "postgres",
+            (str(state.postgres.programs / "bin" / "postgres"), "-D", str(postgres.data_of(state.postgres))),
+            account=state.postgres.account,
+            # Fast shutdown: sessions are ended, nothing is lost.
+            stop_signal="INT",
+            url=f"postgresql://127.0.0.1:{ports['postgres']}",
+        ),
+        Service(
+            "kafka",
+            tuple(kafka.command(layout, settings)),
+            stop_seconds=30,
+            url=f"ssl://127.0.0.1:{ports['kafka']}",
+        ),
+        Service(
+            "code-server",
+            (python, "-m", "stack.code_server", "--socket", str(code_socket(state))),
+            needs=("postgres",),
+            environment=dagster,
+            stop_seconds=20,
+            url=f"unix:{code_socket(state)}",
+        ),
+        Service(
+            "daemon",
+            (python, "-m", "dagster._daemon", "run", "--workspace", workspace, "--log-format", "colored"),
+            needs=("postgres", "code-server"),
+            environment=dagster,
+        ),
+        Service(
+            "webserver",
+            (
+                *(python, "-m", "stack.webserver", "--workspace", workspace),
+                *("--port", str(ports["dagster"]), "--uds", str(state.run / "webserver.sock")),
+            ),
+            needs=("postgres", "code-server"),
+            environment=dagster,
+            url=f"http://127.0.0.1:{ports['dagster']}",
+        ),
+        *(
+            Service(
+                name,
+                (python, "-m", "services.uploads", "--port", str(ports[name]), *door),
+                needs=("postgres", "kafka"),
+                environment=uploads,
+                # Requests under way have 30 s, and the producer 10 s to hand over what it holds.
+                stop_seconds=45,
+                url=f"https://127.0.0.1:{ports[name]}",
+            )
+            for name in UPLOADS
+        ),
+    ]
+
+
+def code_socket(state: StackState) -> Path:
+    """The Unix socket of the code server."""
+    return state.run / "code-server.sock"
+
+
+def base_environment(state: StackState) -> dict[str, str]:
+    """What every process of the stack sees: a few names of the caller, UTF-8, and whose it is."""
+    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    programs = str(Path(sys.executable).parent)
+    return {
+        **inherited,
+        "PATH": f"{programs}{os.pathsep}{inherited.get('PATH', os.defpath)}",
+        "PYTHONUTF8": "1",
+        "PYTHONUNBUFFERED": "1",
+        # The working folder must not be able to stand in for an installed package.
+        "PYTHONSAFEPATH": "1",
+        STACK: state.id,
+    }
+
+
+def _environment(layout: Layout, state: StackState, identity: str) -> dict[str, str]:
+    """The settings of one identity, by environment; the caller's own DARKROOM_* settings stand below them."""
+    given = {f"DARKROOM_{name.upper()}" for name in Settings.model_fields} | {"DARKROOM_CONFIG"}
+    callers = {name: value for name, value in os.environ.items() if name in given}
+    own = {f"DARKROOM_{name.upper()}": value for name, value in identity_overrides(layout, state, identity).items()}
+    toml = layout.home / "darkroom.toml"
+    # Not read by anyone: a changed file changes the environment, and so `up` starts the service anew.
+    mark = sha256(toml.read_bytes()).hexdigest()[:16] if toml.is_file() else "none"
+    return {**callers, **own, "DARKROOM_FILE_MARK": mark}
+
+
+def select(every: Sequence[Service], only: Sequence[str]) -> list[Service]:
+    """The named services and what they need, in order; all when none is named.
+
+    Raises:
+        StackError: no service has that name; lists those there are.
+    """
+    by_name = {service.name: service for service in every}
+    unknown = [name for name in only if name not in by_name]
+    if unknown:
+        raise StackError(f"No service is named {unknown[0]!r}. Valid ones: {', '.join(by_name)}.")
+    wanted: set[str] = set()
+    todo = list(only or by_name)
+    while todo:
+        name = todo.pop()
+        if name not in wanted:
+            wanted.add(name)
+            todo.extend(by_name[name].needs)
+    return [service for service in every if service.name in wanted]
+
+
+def with_mark(service: Service, state: StackState) -> dict[str, str]:
+    """The whole environment of a service."""
+    return {**base_environment(state), **service.environment, SERVICE: service.name}

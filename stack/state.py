@@ -1,0 +1,140 @@
+"""What a stack remembers between two commands: HOME/state/stack.json. No secrets.
+
+Ports are chosen once and kept; processes are remembered by pid and start time, so that a pid that the system has given
+away again is never mistaken for ours. Written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from resources.settings import Settings, load_settings
+from stack.errors import StackError, StackMissing
+from stack.paths import Layout, write_private
+
+VERSION = 1
+IDENTITIES = ("broker", "admin", "uploads", "dagster", "operator")
+# Identities that log into PostgreSQL under another role's name.
+ROLES = {"admin": "postgres"}
+PLATFORM_DATABASE = "platform"
+DAGSTER_DATABASE = "dagster"
+
+
+class PostgresPlace(BaseModel):
+    """Where PostgreSQL lies and as whom it runs: in the home, or under the system's temporary area."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    folder: Path
+    programs: Path
+    account: str | None = None
+    temporary: bool = False
+
+
+class Remembered(BaseModel):
+    """One process: `started` is its creation time in seconds since the epoch, which makes the pid unique."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    pid: int
+    started: float
+
+
+class StackState(BaseModel):
+    """The content of stack.json."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: int = VERSION
+    id: str = Field(default_factory=lambda: secrets.token_hex(8))
+    home: Path
+    run: Path
+    ports: dict[str, int] = Field(default_factory=dict)
+    postgres: PostgresPlace | None = None
+    keys: str | None = None
+    processes: list[Remembered] = Field(default_factory=list)
+
+
+def state_file(home: Path) -> Path:
+    """Where a stack's memory lies."""
+    return Layout(home).state / "stack.json"
+
+
+def load_state(home: Path) -> StackState:
+    """Read a stack's memory.
+
+    Raises:
+        StackMissing: there is none in this home.
+        StackError: it is there and cannot be read; says why.
+    """
+    path = state_file(home)
+    try:
+        text = path.read_text()
+    except (FileNotFoundError, NotADirectoryError):
+        raise StackMissing(
+            f"There is no stack in {home} ({path} does not exist). Start one with `darkroom --home {home} up`, "
+            "or name another home with --home or DARKROOM_HOME."
+        ) from None
+    except PermissionError:
+        raise StackError(f"{path} may not be read by this account: use the account that started this stack.") from None
+    try:
+        state = StackState.model_validate_json(text)
+    except ValidationError as error:
+        raise StackError(
+            f"{path} is not what `darkroom up` writes: {error.errors()[0]['msg']}. Was it edited, or written by "
+            f"another version? Put the right one back; or remove {home} to start over, and its data go too."
+        ) from None
+    if state.version != VERSION:
+        raise StackError(
+            f"{path} has version {state.version}; this Darkroom reads version {VERSION}. Use the one that wrote it."
+        )
+    return state
+
+
+def save_state(home: Path, state: StackState) -> None:
+    """Write a stack's memory, whole or not at all."""
+    write_private(state_file(home), state.model_dump_json(indent=2) + "\n")
+
+
+def postgres_dsn(layout: Layout, port: int, identity: str, database: str = PLATFORM_DATABASE) -> str:
+    """A libpq connection string that works as it stands: TLS, both sides known by certificate."""
+    from psycopg.conninfo import make_conninfo
+
+    return make_conninfo(
+        host="127.0.0.1",
+        port=port,
+        dbname=database,
+        user=ROLES.get(identity, identity),
+        sslmode="verify-full",
+        sslrootcert=str(layout.ca),
+        sslcert=str(layout.certificate(identity)),
+        sslkey=str(layout.key(identity)),
+    )
+
+
+def identity_overrides(layout: Layout, state: StackState, identity: str) -> dict[str, str]:
+    """The settings that differ by stack and identity, by name."""
+    if identity not in IDENTITIES:
+        raise StackError(f"{identity!r} is no identity of the stack. Valid ones: {', '.join(IDENTITIES)}.")
+    return {
+        "home": str(layout.home),
+        "kafka_bootstrap": f"127.0.0.1:{state.ports['kafka']}",
+        "kafka_ca": str(layout.ca),
+        "kafka_certificate": str(layout.certificate(identity)),
+        "kafka_key": str(layout.key(identity)),
+        "postgres_dsn": postgres_dsn(layout, state.ports["postgres"], identity),
+    }
+
+
+def stack_settings(home: Path, identity: str) -> Settings:
+    """Settings of a client of the stack in `home`, with the certificates of `identity`.
+
+    Raises:
+        StackError: no stack there, or no such identity.
+    """
+    layout = Layout(home.absolute())
+    return load_settings(identity_overrides(layout, load_state(layout.home), identity))

@@ -1,0 +1,99 @@
+"""`darkroom status`: how each service is, and all that a client needs to use the stack."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from resources.kafka import MAX_RECORD_BYTES, client_config
+from resources.settings import Settings, load_settings
+from stack.errors import StackError
+from stack.health import Probes
+from stack.paths import Layout
+from stack.services import UPLOADS, Service, services
+from stack.state import StackState, identity_overrides, load_state, postgres_dsn
+from stack.supervision import Supervisor
+from transforms.tables import TABLES
+
+# The supervisor's words to ours; RUNNING and STARTING are asked further.
+STATES = {"STOPPED": "stopped", "EXITED": "stopped", "STOPPING": "stopping", "BACKOFF": "failing", "FATAL": "failing"}
+
+
+def describe(home: Path) -> dict[str, Any]:
+    """The stack as `status --json` prints it. Asks every running service; changes nothing.
+
+    A service's state is one of: running (it answers), starting, unhealthy (its process lives and it does not answer),
+    failing (it ends again and again), stopping, stopped.
+
+    Raises:
+        StackMissing: there is no stack in this home.
+    """
+    layout = Layout(home.absolute())
+    state = load_state(layout.home)
+    settings = load_settings(identity_overrides(layout, state, "operator"))
+    return {
+        "home": str(layout.home),
+        "services": _services(layout, state, settings),
+        "kafka": {
+            "topic": settings.topic,
+            "config": {**client_config(settings), "message.max.bytes": str(MAX_RECORD_BYTES)},
+        },
+        "lake": {
+            "root": settings.lake_root,
+            "tables": {spec.name: f"{settings.lake_root.rstrip('/')}/{spec.name}" for spec in TABLES},
+        },
+        "postgres": {"dsn": postgres_dsn(layout, state.ports["postgres"], "operator")},
+        "dagster": {"url": f"http://127.0.0.1:{state.ports['dagster']}"},
+        "uploads": {
+            "url": f"https://127.0.0.1:{state.ports[UPLOADS[0]]}",
+            "urls": [f"https://127.0.0.1:{state.ports[name]}" for name in UPLOADS],
+            "ca": str(layout.ca),
+            "token_command": shlex.join([*_command(), "--home", str(layout.home), "token"]),
+        },
+    }
+
+
+def _command() -> list[str]:
+    program = Path(sys.executable).parent / "darkroom"
+    return [str(program)] if program.is_file() else [sys.executable, "-m", "cli"]
+
+
+def _services(layout: Layout, state: StackState, settings: Settings) -> dict[str, dict[str, Any]]:
+    every = services(layout, state, settings)
+    supervised = Supervisor(layout, state).processes()
+    probes = Probes(layout, state, load_settings(identity_overrides(layout, state, "admin")))
+
+    def one(service: Service) -> dict[str, Any]:
+        info = supervised.get(service.name, {})
+        pid = int(info.get("pid") or 0) or None
+        found = _state(service.name, info, probes)
+        return {"state": found, "url": service.url, "pid": pid, "log": str(layout.log(service.name))}
+
+    with ThreadPoolExecutor(len(every)) as pool:
+        return dict(zip((service.name for service in every), pool.map(one, every), strict=True))
+
+
+def _state(name: str, info: dict[str, Any], probes: Probes) -> str:
+    said = info.get("statename", "STOPPED")
+    if said not in ("RUNNING", "STARTING"):
+        return STATES.get(said, "stopped")
+    if probes.check(name, float(info["start"])).ok:
+        return "running"
+    return "starting" if said == "STARTING" else "unhealthy"
+
+
+def log_of(home: Path, name: str) -> Path:
+    """The log of a service.
+
+    Raises:
+        StackError: no such service, or it has never run; lists those that have a log.
+    """
+    layout = Layout(home.absolute())
+    load_state(layout.home)
+    known = sorted(path.stem for path in layout.logs.glob("*.log"))
+    if name not in known:
+        raise StackError(f"{name!r} has no log in {layout.logs}. Valid names: {', '.join(known) or 'none yet'}.")
+    return layout.log(name)

@@ -1,0 +1,62 @@
+"""The one policy and what is compiled from it."""
+
+from __future__ import annotations
+
+import pytest
+
+from access.kafka_acls import AclRule, acl_rules, super_users
+from access.policy import PolicyError, load_policy, parse_policy
+from access.postgres_grants import Grant, grants
+
+ONE = """
+identities:
+  uploads:
+    note: the door
+    kafka: [{topic: "${topic}", allow: [WRITE]}, {group_prefix: doors, allow: [READ]}]
+    postgres: [{schema: images, table: image_status, allow: [UPDATE, SELECT]}]
+  broker: {note: itself, kafka_super_user: true}
+"""
+
+
+def test_a_topic_right_becomes_one_literal_rule_per_operation_with_the_topics_name():
+    rules = acl_rules(parse_policy(ONE), "images.raw")
+    assert AclRule("User:uploads", "TOPIC", "LITERAL", "images.raw", "WRITE") in rules
+    assert AclRule("User:uploads", "GROUP", "PREFIXED", "doors", "READ") in rules
+    assert len(rules) == 2
+
+
+def test_a_super_user_is_named_to_the_broker_and_needs_no_rule():
+    policy = parse_policy(ONE)
+    assert super_users(policy) == ["User:broker"]
+    assert not [rule for rule in acl_rules(policy, "t") if rule.principal == "User:broker"]
+
+
+def test_a_table_right_becomes_one_grant_to_the_role_of_the_identity():
+    assert grants(parse_policy(ONE)) == [Grant("uploads", "images", "image_status", ("SELECT", "UPDATE"))]
+
+
+def test_the_shipped_policy_lets_the_door_write_and_never_read():
+    rules = [rule for rule in acl_rules(load_policy(), "images.raw") if rule.principal == "User:uploads"]
+    assert {rule.operation for rule in rules} == {"WRITE", "DESCRIBE"}
+
+
+def test_the_shipped_policy_has_two_super_users_and_no_service_is_one():
+    assert super_users(load_policy()) == ["User:admin", "User:broker"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("identities: {a: {note: n, kafka: [{topic: t, allow: [SING]}]}}", "'READ', 'WRITE'"),
+        ("identities: {a: {note: n, kafka: [{topic: t, group_prefix: g, allow: [READ]}]}}", "exactly one of"),
+        ("identities: {a: {note: n, kafka: [{group_prefix: '', allow: [READ]}]}}", "every one"),
+        ("identities: {a: {note: n, kafka: [{topic: t, allow: []}]}}", "at least 1"),
+        ("identities: {a: {note: n, kafkas: []}}", "kafkas"),
+        ("identities: {'a b': {note: n}}", "pattern"),
+        ("identities: [", "no YAML"),
+    ],
+)
+def test_a_slip_of_the_pen_is_refused_with_its_place_and_never_a_right(wrong: str, said: str):
+    with pytest.raises(PolicyError, match="policy") as refused:
+        parse_policy(wrong)
+    assert said in str(refused.value)

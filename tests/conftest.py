@@ -1,0 +1,51 @@
+"""What every test may use: one running stack a session, shared, in a home of its own.
+
+`DARKROOM_TEST_HOME` names the home of a stack that runs already; it is used as it is and left running. That is for a
+person who develops; a clean run has it unset.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.live_stack import LiveStack, bring_up, tear_down
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[LiveStack]:
+    """The running stack. A test that stops or kills a part of it leaves it healthy again."""
+    running = os.environ.get("DARKROOM_TEST_HOME")
+    if running:
+        yield LiveStack(Path(running).absolute())
+        return
+    # Not pytest's tmp_path: that is too long for sockets and closed to PostgreSQL's account.
+    area = Path(tempfile.mkdtemp(prefix="darkroom-test-"))
+    area.chmod(0o711)
+    home = area / "home"
+    try:
+        yield bring_up(home)
+    finally:
+        tear_down(home)
+        shutil.rmtree(area, ignore_errors=True)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print where the time went, by module: the budget of a run is a figure that everybody sees."""
+    spent: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                spent[report.nodeid.split("::")[0]] += report.duration
+    if not spent:
+        return
+    terminalreporter.section("seconds by module")
+    for module, seconds in spent.most_common(20):
+        terminalreporter.line(f"{seconds:8.1f}  {module}")
+    terminalreporter.line(f"{sum(spent.values()):8.1f}  in all")

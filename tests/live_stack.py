@@ -1,0 +1,128 @@
+"""One running stack for a session of tests: started by the command a person types, torn down by what it recorded."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from resources.settings import Settings
+from stack.paths import Layout
+from stack.processes import end_services, living
+from stack.services import STOP_WAVES
+from stack.state import load_state, stack_settings
+
+DARKROOM = Path(sys.executable).with_name("darkroom")
+
+
+class LiveStack:
+    """A running stack, seen as a client and as someone who may kill its processes."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        report = self.status()
+        self.dagster_url: str = report["dagster"]["url"]
+        self.uploads_urls: list[str] = report["uploads"]["urls"]
+        self.ca: str = report["uploads"]["ca"]
+
+    def run(self, *arguments: str, check: bool = True, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+        """Run `darkroom` on this stack; with `check`, its failure fails the test with what it said."""
+        done = run_darkroom(self.home, *arguments, timeout=timeout)
+        if check and done.returncode != 0:
+            raise AssertionError(
+                f"darkroom {' '.join(arguments)} gave {done.returncode}:\n{done.stdout}\n{done.stderr}"
+            )
+        return done
+
+    def status(self) -> dict[str, Any]:
+        """`darkroom status --json`, parsed."""
+        return json.loads(self.run("status", "--json").stdout)
+
+    def settings(self, identity: str = "operator") -> Settings:
+        """Settings with an identity's certificates."""
+        return stack_settings(self.home, identity)
+
+    def token(self, subject: str = "demo", groups: Sequence[str] = ("image-uploaders",)) -> str:
+        """A bearer token for the door."""
+        options = [part for group in groups for part in ("--group", group)]
+        return self.run("token", "--subject", subject, *options).stdout.strip()
+
+    def pid(self, name: str) -> int:
+        """The pid of a service; fails when it has none."""
+        pid = self.status()["services"][name]["pid"]
+        assert pid is not None, f"{name} does not run"
+        return pid
+
+    def kill(self, name: str) -> int:
+        """kill -9 a service's process. Returns the pid it had."""
+        pid = self.pid(name)
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def wait_healthy(self, *names: str, timeout: float = 120) -> None:
+        """Wait until the named services (all, when none is named) answer."""
+        deadline = time.monotonic() + timeout
+        while True:
+            services = self.status()["services"]
+            missing = {
+                name: services[name]["state"] for name in names or services if services[name]["state"] != "running"
+            }
+            if not missing:
+                return
+            assert time.monotonic() < deadline, f"not running after {timeout:.0f} s: {missing}\n{logs(self.home)}"
+            time.sleep(0.5)
+
+
+def run_darkroom(
+    home: Path, *arguments: str, timeout: float = 600, identity: dict[str, Any] | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the command as a person would, with only the path and the folder for temporary files of this environment.
+
+    Args:
+        identity: `user`, `group` and `extra_groups` of another account, which only root may become.
+    """
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "JAVA_HOME", "LANG") if name in os.environ}
+    return subprocess.run(
+        [str(DARKROOM), "--home", str(home), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        cwd="/",
+        env={**kept, "COLUMNS": "200", **environment},
+        **(identity or {}),
+    )
+
+
+def bring_up(home: Path, *options: str) -> LiveStack:
+    """Start a stack; when it does not come up, fail with what it said and every log's end."""
+    done = run_darkroom(home, "up", *options)
+    if done.returncode != 0:
+        raise AssertionError(f"darkroom up gave {done.returncode}:\n{done.stdout}\n{done.stderr}\n{logs(home)}")
+    return LiveStack(home)
+
+
+def tear_down(home: Path) -> None:
+    """Stop a stack by its command, then by what it recorded, whatever state it is in; and remove what lies outside."""
+    state_known = (Layout(home).state / "stack.json").is_file()
+    if not state_known:
+        return
+    state = load_state(home)
+    run_darkroom(home, "down", timeout=180)
+    end_services(living(state), STOP_WAVES, seconds=5)
+    run_darkroom(home, "wipe", "--yes", timeout=180)
+
+
+def logs(home: Path, lines: int = 15) -> str:
+    """The end of every service's log."""
+    parts = []
+    for path in sorted(Layout(home).logs.glob("*.log")):
+        tail = path.read_text(errors="replace").splitlines()[-lines:]
+        parts.append("\n".join([f"--- {path.name}", *tail]))
+    return "\n".join(parts) or f"no logs in {Layout(home).logs}"

@@ -1,0 +1,392 @@
+"""Landing against a real broker: each record once, as it was sent, and a stop at every loss."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+from deltalake import DeltaTable
+
+from resources.failures import is_permanent
+from resources.kafka import KafkaUnavailable, TopicMissing, client_config, watermarks
+from resources.lake import CommitConflict, LakeFull
+from resources.landing import GROUP, Lander, LandingStopped, accept_loss, known_topic_id, landed_offsets
+from resources.landing_writer import BatchWriter
+from resources.settings import load_settings
+from tests.live_stack import LiveStack
+from tests.resources.raw_producer import produce_raw
+from tests.resources.stream import Stream, own_stream
+from transforms.landing import Batch
+from transforms.landing_protocol import LossKind, TopicState
+from transforms.tables import RAW_IMAGES
+
+pytestmark = pytest.mark.stack
+
+
+@pytest.fixture
+def stream(stack: LiveStack, tmp_path: Path) -> Iterator[Stream]:
+    """A topic of two partitions and an empty lake."""
+    with own_stream(stack.settings("admin"), tmp_path) as made:
+        yield made
+
+
+def test_records_land_as_they_were_sent_whatever_they_hold(stream: Stream) -> None:
+    large = os.urandom(20 * 1024 * 1024)
+    stream.send([b"plain"], headers=[("v", b"1"), ("label", b"\xff\xfe"), ("empty", None)], key=b"\xc3\x28")
+    stream.send([None, b"", large])
+    result = stream.lander().land()
+    rows = stream.rows()
+    assert [row["payload"] for row in rows] == [b"plain", None, b"", large]
+    assert [row["payload_sha256"] for row in rows] == [
+        None if value is None else hashlib.sha256(value).digest() for value in (b"plain", None, b"", large)
+    ]
+    assert [row["key"] for row in rows] == [b"\xc3\x28", None, None, None]
+    assert [row["headers"] for row in rows] == [
+        [{"key": "v", "value": b"1"}, {"key": "label", "value": b"\xff\xfe"}, {"key": "empty", "value": None}],
+        None,
+        None,
+        None,
+    ]
+    assert (result.records, result.bytes) == (4, 5 + len(large))
+    assert all(abs(row["landed_at"] - row["timestamp"]) < timedelta(minutes=5) for row in rows)
+
+
+def test_a_header_name_that_is_no_text_lands_with_a_sign_in_its_place(stream: Stream) -> None:
+    for headers in ([(b"a", b"0")], [(b"v", b"1"), (b"\xff\xfe", b"2"), (b"z", b"\x80")], [(b"b", b"3")]):
+        produce_raw(client_config(stream.settings), stream.topic, 0, b"k", b"value", headers)
+    assert stream.lander().land().records == 3
+    assert [[(pair["key"], pair["value"]) for pair in row["headers"]] for row in stream.rows()] == [
+        [("a", b"0")],
+        [("v", b"1"), ("\N{REPLACEMENT CHARACTER}", b"2"), ("z", b"\x80")],
+        [("b", b"3")],
+    ]
+
+
+def test_a_second_landing_adds_only_what_is_new(stream: Stream) -> None:
+    stream.send([b"a", b"b"])
+    assert stream.lander().land().records == 2
+    again = stream.lander().land()
+    assert (again.records, again.commits) == (0, 0)
+    stream.send([b"c"])
+    stream.send([b"d"], partition=1)
+    third = stream.lander().land()
+    assert {p: (part.start, part.last, part.end) for p, part in third.partitions.items()} == {
+        0: (2, 2, 3),
+        1: (0, 0, 1),
+    }
+    assert stream.offsets() == {0: [0, 1, 2], 1: [0]}
+
+
+def test_an_empty_topic_lands_nothing_and_is_remembered(stream: Stream) -> None:
+    assert stream.lander().land().records == 0
+    handle = stream.lake.open(RAW_IMAGES.name)
+    assert known_topic_id(stream.lake, handle, stream.topic) == watermarks(stream.settings, stream.topic).topic_id
+
+
+def test_a_run_ends_at_the_end_that_it_saw_at_its_start(stream: Stream) -> None:
+    stream.send([os.urandom(200_000)] * 20)
+    sent: list[int] = []
+
+    def send_more(records: int, _: int) -> None:
+        if not sent:
+            sent.append(records)
+            stream.send([b"late"] * 50)
+
+    result = stream.lander().land(send_more)
+    assert sent
+    assert (result.records, result.partitions[0].end) == (20, 20)
+    assert stream.offsets() == {0: list(range(20))}
+
+
+def test_a_backlog_becomes_commits_of_the_size_that_is_set(stream: Stream) -> None:
+    stream.send([os.urandom(100_000)] * 50)
+    stream.send([os.urandom(100_000)] * 50, partition=1)
+    reports: list[tuple[int, int]] = []
+    result = stream.lander().land(lambda records, size: reports.append((records, size)))
+    assert 4 <= result.commits <= 10
+    assert reports[-1] == (100, 10_000_000)
+    assert stream.offsets() == {0: list(range(50)), 1: list(range(50))}
+    handle = stream.lake.open(RAW_IMAGES.name)
+    assert landed_offsets(stream.lake, handle, stream.topic, result.topic_id, [0, 1]) == {0: 49, 1: 49}
+
+
+def test_one_commit_holds_records_of_several_days(stream: Stream) -> None:
+    today = datetime.now(UTC).date()
+    days = [today, today - timedelta(days=1), today - timedelta(days=3)]
+    for day in days:
+        stream.send([b"x"], headers=[("day", day.isoformat().encode())])
+    result = stream.lander().land()
+    assert result.commits == 1
+    assert [row["day"] for row in stream.rows()] == [today, today - timedelta(days=1), today]
+
+
+def test_holes_that_transactions_leave_are_legal_and_end_no_run_early_or_never(stream: Stream) -> None:
+    producer = stream.producer(**{"transactional.id": stream.topic})
+    producer.init_transactions(30)
+    for value, keep in ((b"kept", True), (b"dropped", False), (b"kept too", True)):
+        producer.begin_transaction()
+        producer.produce(stream.topic, value, partition=0)
+        if keep:
+            producer.commit_transaction(30)
+        else:
+            producer.flush(30)
+            producer.abort_transaction(30)
+    result = stream.lander().land()
+    assert [row["payload"] for row in stream.rows()] == [b"kept", b"kept too"]
+    assert result.partitions[0].end == 6
+    assert stream.lander().land().records == 0
+    stream.send([b"after"])
+    assert stream.lander().land().records == 1
+
+
+def test_an_open_transaction_holds_back_only_what_lies_behind_it(stream: Stream) -> None:
+    stream.send([b"before"])
+    producer = stream.producer(**{"transactional.id": stream.topic})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    producer.produce(stream.topic, b"open", partition=0)
+    assert producer.flush(30) == 0
+    assert stream.lander().land().records == 1
+    producer.commit_transaction(30)
+    assert stream.lander().land().records == 1
+    assert [row["payload"] for row in stream.rows()] == [b"before", b"open"]
+
+
+def test_kafka_is_told_what_has_landed_as_a_hint(stream: Stream) -> None:
+    stream.send([b"a", b"b"])
+    stream.lander().land()
+    consumer = Consumer({**client_config(stream.settings), "group.id": GROUP})
+    try:
+        deadline = time.monotonic() + 20
+        while (committed := consumer.committed([TopicPartition(stream.topic, 0)], 10)[0].offset) != 2:
+            assert time.monotonic() < deadline, f"committed is {committed}"
+    finally:
+        consumer.close()
+
+
+def test_a_first_landing_begins_at_the_oldest_record_left(stream: Stream) -> None:
+    stream.send([b"a", b"b", b"c"])
+    stream.delete_records(0, 2)
+    result = stream.lander().land()
+    assert stream.offsets() == {0: [2]}
+    assert result.partitions[0].start == 2
+
+
+def test_records_deleted_before_they_landed_stop_everything_until_a_person_accepts(stream: Stream) -> None:
+    stream.send([b"a", b"b"])
+    stream.lander().land()
+    stream.send([b"c", b"d", b"e"])
+    stream.send([b"z"], partition=1)
+    stream.delete_records(0, 4)
+    with pytest.raises(LandingStopped, match="offsets 2 to 3 were deleted") as caught:
+        stream.lander().land()
+    assert is_permanent(caught.value)
+    assert "darkroom accept-loss" in str(caught.value)
+    (loss,) = caught.value.losses
+    assert (loss.kind, loss.partition, loss.first, loss.last) == (LossKind.DELETED, 0, 2, 3)
+    assert stream.offsets() == {0: [0, 1]}
+
+    shown = accept_loss(stream.settings, stream.lake, who="ada", why="retention was too short")
+    assert not shown.written
+    assert "offsets 2 to 3" in shown.description
+    with pytest.raises(LandingStopped):
+        stream.lander().land()
+
+    done = accept_loss(stream.settings, stream.lake, who="ada", why="retention was too short", dry_run=False)
+    assert done.written
+    said = stream.lake.open(RAW_IMAGES.name).history(1)[0]
+    assert (said["who"], said["why"]) == ("ada", "retention was too short")
+    assert "offsets 2 to 3" in said["losses"]
+    assert stream.lander().land().records == 2
+    assert stream.offsets() == {0: [0, 1, 4], 1: [0]}
+    assert not accept_loss(stream.settings, stream.lake, who="ada", why="again", dry_run=False).losses
+
+
+def test_records_of_a_partition_that_never_landed_are_missed_too(stream: Stream) -> None:
+    stream.send([b"a"])
+    stream.lander().land()
+    stream.send([b"b", b"c"], partition=1)
+    stream.delete_records(1, 1)
+    with pytest.raises(LandingStopped, match="offsets 0 to 0 were deleted"):
+        stream.lander().land()
+
+
+@pytest.mark.parametrize("grown", [1, 5], ids=["shorter than the old", "grown longer than the old"])
+def test_a_topic_made_anew_stops_landing_and_lands_beside_the_old_once_accepted(stream: Stream, grown: int) -> None:
+    stream.send([b"old 0", b"old 1", b"old 2"])
+    old = stream.lander().land().topic_id
+    stream.make_anew()
+    stream.send([f"new {number}".encode() for number in range(grown)])
+    with pytest.raises(LandingStopped, match="made anew") as caught:
+        stream.lander().land()
+    new = watermarks(stream.settings, stream.topic).topic_id
+    loss = caught.value.losses[0]
+    assert (loss.kind, loss.first, loss.last, loss.old_topic_id, loss.new_topic_id) == (
+        LossKind.RECREATED,
+        3,
+        None,
+        old,
+        new,
+    )
+    assert len(stream.rows()) == 3
+    accept_loss(stream.settings, stream.lake, who="ada", why="the disk was replaced", dry_run=False)
+    assert stream.lander().land().records == grown
+    assert {(row["topic_id"], row["offset"]) for row in stream.rows()} == {
+        *((old, offset) for offset in range(3)),
+        *((new, offset) for offset in range(grown)),
+    }
+    assert stream.lander().land().records == 0
+
+
+def test_a_table_whose_rows_are_all_purged_still_knows_a_topic_made_anew(stream: Stream) -> None:
+    stream.send([b"a"])
+    stream.lander().land()
+    stream.lake.open(RAW_IMAGES.name).delete()
+    stream.make_anew()
+    stream.send([b"b"])
+    with pytest.raises(LandingStopped, match="made anew"):
+        stream.lander().land()
+
+
+def test_a_topic_made_anew_under_a_running_landing_is_not_landed_as_the_old(stream: Stream) -> None:
+    stream.send([os.urandom(150_000) for _ in range(40)])
+    made: list[int] = []
+
+    def make_anew(records: int, _: int) -> None:
+        if not made:
+            made.append(records)
+            stream.make_anew()
+            stream.send([b"new"] * 100)
+
+    with pytest.raises(LandingStopped, match="made anew"):
+        stream.lander().land(make_anew)
+    assert {row["payload"] for row in stream.rows()}.isdisjoint({b"new"})
+
+
+def test_records_deleted_between_plan_and_read_stop_landing(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream.send([b"a"])
+    stream.lander().land()
+    stream.send([b"b", b"c"])
+    planned = Lander._starts
+
+    def plan_and_delete(self: Lander, handle: DeltaTable, state: TopicState) -> Mapping[int, int]:
+        starts = planned(self, handle, state)
+        stream.delete_records(0, 2)
+        return starts
+
+    monkeypatch.setattr(Lander, "_starts", plan_and_delete)
+    with pytest.raises(LandingStopped, match="offsets 1 to 1 were deleted"):
+        stream.lander().land()
+    assert stream.offsets() == {0: [0]}
+
+
+def test_a_log_that_lost_its_tail_stops_landing_and_cannot_be_accepted(stream: Stream) -> None:
+    stream.send([b"a"])
+    result = stream.lander().land()
+    handle = stream.lake.open(RAW_IMAGES.name)
+    # What a table looks like when the broker's disk went back in time.
+    stream.lake.append(handle, RAW_IMAGES, None, {f"{stream.topic}-0-{result.topic_id}": 9})
+    with pytest.raises(LandingStopped, match="lost its tail"):
+        stream.lander().land()
+    with pytest.raises(LandingStopped, match="make it anew"):
+        accept_loss(stream.settings, stream.lake, who="ada", why="a test", dry_run=False)
+
+
+def test_a_loss_is_accepted_only_by_someone_for_a_reason(stream: Stream) -> None:
+    stream.lander().land()
+    with pytest.raises(ValueError, match="who decides it and why"):
+        accept_loss(stream.settings, stream.lake, who=" ", why="a test")
+    with pytest.raises(ValueError, match="who decides it and why"):
+        accept_loss(stream.settings, stream.lake, who="ada", why="")
+
+
+def test_landings_at_once_land_each_record_once(stream: Stream) -> None:
+    stream.send([os.urandom(100_000) for _ in range(60)])
+    stream.send([os.urandom(100_000) for _ in range(60)], partition=1)
+    failures: list[BaseException] = []
+    landed: list[int] = []
+
+    def land() -> None:
+        try:
+            landed.append(stream.lander().land().records)
+        except CommitConflict as conflict:
+            # Losing eight times in a row is allowed; doubling is not.
+            failures.append(conflict)
+
+    threads = [threading.Thread(target=land) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert len(landed) >= 1
+    assert stream.offsets() == {0: list(range(60)), 1: list(range(60))}
+
+
+def test_a_broker_that_is_away_is_said_within_the_time_that_is_set(tmp_path: Path) -> None:
+    settings = load_settings({"home": tmp_path, "kafka_bootstrap": "127.0.0.1:1", "kafka_timeout_seconds": 2})
+    started = time.monotonic()
+    with pytest.raises(KafkaUnavailable, match=r"127\.0\.0\.1:1"):
+        Lander(settings, Stream(settings).lake).land()
+    assert time.monotonic() - started < 8
+
+
+def test_a_topic_that_is_not_there_is_said(stream: Stream) -> None:
+    other = stream.settings.model_copy(update={"topic": "test.no-such-topic"})
+    with pytest.raises(TopicMissing, match=r"test\.no-such-topic"):
+        Lander(other, stream.lake).land()
+
+
+def test_a_full_lake_stops_landing_clearly_and_goes_on_when_there_is_room(stack: LiveStack) -> None:
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("a disk of its own needs root to mount a tmpfs; runs where the tests run as root")
+    folder = Path(tempfile.mkdtemp(prefix="darkroom-disk-"))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)], check=True)
+    try:
+        with own_stream(stack.settings("admin"), folder) as stream:
+            stream.send([os.urandom(100_000) for _ in range(100)])
+            with pytest.raises(LakeFull, match="disk is full"):
+                stream.lander().land()
+            landed = stream.offsets()[0]
+            assert landed == list(range(len(landed)))
+            with pytest.raises(LakeFull):
+                stream.lander().land()
+            assert stream.offsets()[0] == landed
+            subprocess.run(["mount", "-o", "remount,size=64m", str(folder)], check=True)
+            stream.lander().land()
+            assert stream.offsets() == {0: list(range(100))}
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+        folder.rmdir()
+
+
+def test_a_partition_read_to_its_end_before_a_conflict_is_read_again(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was paused at its end, and a paused partition stays so through another assignment of the same consumer."""
+    for partition in (0, 1):
+        stream.send([b"a", b"b", b"c"], partition=partition)
+    real = BatchWriter._write
+    refused: list[int] = []
+
+    def once_refused(self: BatchWriter, batch: Batch, table: pa.Table) -> None:
+        if not refused:
+            refused.append(len(batch))
+            raise CommitConflict("another lander was first")
+        real(self, batch, table)
+
+    monkeypatch.setattr(BatchWriter, "_write", once_refused)
+    patient = stream.settings.model_copy(update={"kafka_timeout_seconds": 5.0})
+    assert Lander(patient, stream.lake).land().records == 6
+    assert refused == [6]
+    assert stream.offsets() == {0: [0, 1, 2], 1: [0, 1, 2]}

@@ -1,0 +1,110 @@
+"""What is written for the servers: that any folder's name survives it, and what it must say."""
+
+from __future__ import annotations
+
+import shlex
+from configparser import RawConfigParser
+from pathlib import Path
+
+import pytest
+
+from resources.settings import Settings
+from stack import kafka
+from stack.dagster_home import instance
+from stack.errors import StackError
+from stack.paths import Layout, fits_sockets
+from stack.services import STOP_WAVES, Service, select, services
+from stack.state import PostgresPlace, StackState
+from stack.supervision import configuration
+
+AWKWARD = Path('/srv/Fotos & "Bilder"/100%/ä ö')
+PORTS = {"kafka": 1, "kafka-controller": 2, "postgres": 3, "dagster": 4, "uploads-1": 5, "uploads-2": 6}
+
+
+def state_at(home: Path) -> StackState:
+    place = PostgresPlace(folder=home / "postgres", programs=Path("/programs"))
+    return StackState(home=home, run=Path("/run/x"), ports=PORTS, postgres=place)
+
+
+@pytest.fixture
+def every(monkeypatch: pytest.MonkeyPatch) -> list[Service]:
+    return services(Layout(AWKWARD), state_at(AWKWARD), Settings(home=AWKWARD))
+
+
+def test_the_supervisor_reads_back_every_command_and_environment_of_an_awkward_folder(every: list[Service]):
+    parser = RawConfigParser(inline_comment_prefixes=(";", "#"))
+    parser.optionxform = str  # names as written
+    parser.read_string(configuration(Layout(AWKWARD), state_at(AWKWARD), every))
+    for service in every:
+        words = shlex.split(parser[f"program:{service.name}"]["command"].replace("%%", "%"))
+        assert words[:2] == ["env", "-i"]
+        assert tuple(words[-len(service.command) :]) == service.command
+        environment = dict(word.split("=", 1) for word in words[2 : -len(service.command)])
+        assert {name: environment[name] for name in service.environment} == dict(service.environment)
+        assert environment["DARKROOM_SERVICE"] == service.name
+
+
+def test_javas_properties_survive_backslashes_and_letters_beyond_latin(tmp_path: Path):
+    written = kafka.as_properties({"log.dirs": "/a b/ä\\ö/\U0001f4f7"})
+    assert written.isascii()
+    assert "log.dirs=/a b/\\u00e4\\\\\\u00f6/\\ud83d\\udcf7\n" in written
+
+
+def test_every_listener_of_the_broker_is_tls_with_the_client_known():
+    values = kafka.configuration(Layout(AWKWARD), Settings(home=AWKWARD), PORTS, ["User:admin"])
+    assert values["listener.security.protocol.map"] == "CLIENT:SSL,CONTROLLER:SSL"
+    assert values["ssl.client.auth"] == "required"
+    assert values["allow.everyone.if.no.acl.found"] == "false"
+    assert all("://127.0.0.1:" in listener for listener in values["listeners"].split(","))
+
+
+def test_dagster_speaks_to_postgresql_by_the_driver_it_knows():
+    database = instance(Layout(AWKWARD), state_at(AWKWARD))["storage"]["postgres"]["postgres_db"]
+    assert database["scheme"] == "postgresql+psycopg2"
+    assert "password" not in database
+    assert database["params"]["sslmode"] == "verify-full"
+
+
+def test_every_service_stops_before_what_it_needs(every: list[Service]):
+    wave = {name: number for number, names in enumerate(STOP_WAVES) for name in names}
+    assert set(wave) == {service.name for service in every}
+    assert all(wave[service.name] < wave[need] for service in every for need in service.needs)
+
+
+def test_one_service_brings_what_it_needs_and_nothing_else(every: list[Service]):
+    assert [service.name for service in select(every, ["daemon"])] == ["postgres", "code-server", "daemon"]
+    assert select(every, []) == every
+
+
+def test_an_unknown_service_is_refused_with_the_valid_names(every: list[Service]):
+    with pytest.raises(StackError, match=r"'zookeeper'.*Valid ones: postgres, kafka, code-server"):
+        select(every, ["zookeeper"])
+
+
+def test_nothing_secret_is_on_a_command_line_or_in_an_environment(
+    every: list[Service], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "swordfish")
+    again = services(Layout(AWKWARD), state_at(AWKWARD), Settings(home=AWKWARD))
+    text = configuration(Layout(AWKWARD), state_at(AWKWARD), again)
+    assert "swordfish" not in text
+    assert "password" not in text.lower()
+
+
+@pytest.mark.parametrize("folder", ["/" + "x" * 77, "/a b", "/100%", "/a:b", "/ä"])
+def test_sockets_do_not_lie_where_the_path_is_long_or_unusual(folder: str):
+    assert not fits_sockets(Path(folder))
+    assert fits_sockets(Path("/home/someone/dark-room_1.0/.darkroom/run"))
+
+
+def test_a_broker_s_log_folder_that_lost_its_mark_is_never_made_anew(tmp_path: Path):
+    layout = Layout(tmp_path)
+    for path in (layout.key("broker"), layout.certificate("broker"), layout.ca):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"")
+    segment = kafka.data_of(layout) / "images.raw-0" / "00000000000000000000.log"
+    segment.parent.mkdir(parents=True)
+    segment.write_bytes(b"acknowledged")
+    with pytest.raises(StackError, match="no meta"):
+        kafka.prepare(layout, Settings(home=tmp_path), PORTS, [])
+    assert segment.read_bytes() == b"acknowledged"

@@ -1,0 +1,289 @@
+"""The running stack, seen from outside: what `status` promises works, and what must be refused is."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import subprocess
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import psutil
+import psycopg
+import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from cli.hostile import sound_png
+from stack.paths import Layout
+from stack.processes import living
+from stack.state import load_state
+from tests.live_stack import LiveStack
+from transforms.tables import TABLES
+
+pytestmark = pytest.mark.stack
+SERVICES = {"postgres", "kafka", "code-server", "daemon", "webserver", "uploads-1", "uploads-2"}
+
+
+def test_status_says_everything_that_a_client_needs(stack: LiveStack):
+    report = stack.status()
+    assert all(set(service) == {"state", "url", "pid", "log"} for service in report["services"].values())
+    assert set(report["kafka"]) == {"topic", "config"}
+    assert set(report["lake"]) == {"root", "tables"}
+    assert set(report["lake"]["tables"]) == {spec.name for spec in TABLES}
+    assert (set(report["postgres"]), set(report["dagster"])) == ({"dsn"}, {"url"})
+    assert {"url", "token_command"} <= set(report["uploads"])
+    assert set(report["services"]) == SERVICES
+    assert {service["state"] for service in report["services"].values()} == {"running"}
+    assert all(Path(service["log"]).is_file() for service in report["services"].values())
+    assert all(psutil.pid_exists(service["pid"]) for service in report["services"].values())
+    assert report["lake"]["tables"]["images/raw_images"].startswith(report["lake"]["root"])
+    assert report["uploads"]["url"] in report["uploads"]["urls"]
+    assert len(report["uploads"]["urls"]) == 2
+
+
+def test_a_second_up_is_harmless_and_starts_nothing_anew(stack: LiveStack):
+    before = {name: service["pid"] for name, service in stack.status()["services"].items()}
+    said = stack.run("up").stderr
+    assert said.count("runs already") == len(SERVICES)
+    assert {name: service["pid"] for name, service in stack.status()["services"].items()} == before
+
+
+def test_two_ups_at_once_do_not_race(stack: LiveStack):
+    before = {name: service["pid"] for name, service in stack.status()["services"].items()}
+    command = [str(Path(os.sys.executable).with_name("darkroom")), "--home", str(stack.home), "up"]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [process.wait(120) for process in both] == [0, 0]
+    for process in both:
+        assert process.stderr is not None
+        process.stderr.close()
+    assert {name: service["pid"] for name, service in stack.status()["services"].items()} == before
+
+
+def test_the_dsn_of_status_works_as_it_stands_and_may_read_only(stack: LiveStack):
+    with psycopg.connect(stack.status()["postgres"]["dsn"]) as connection:
+        assert connection.execute("SELECT current_user").fetchone() == ("operator",)
+        connection.execute("SELECT count(*) FROM images.image_status")
+        tls = connection.execute("SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetchone()
+        assert tls == ("TLSv1.3",)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("DELETE FROM images.image_status")
+
+
+def test_the_kafka_properties_of_status_write_and_read(stack: LiveStack):
+    report = stack.status()["kafka"]
+    places: list[tuple[int, int]] = []
+    producer = Producer(report["config"])
+    image = sound_png(40, 40)
+    producer.produce(
+        report["topic"],
+        image,
+        on_delivery=lambda error, message: (
+            places.append((message.partition(), message.offset())) if not error else None
+        ),
+    )
+    assert producer.flush(20) == 0
+    ((partition, offset),) = places
+    consumer = Consumer({**report["config"], "group.id": "operator-test", "enable.auto.commit": "false"})
+    try:
+        consumer.assign([TopicPartition(report["topic"], partition, offset)])
+        message = consumer.poll(20)
+    finally:
+        consumer.close()
+    assert message is not None and message.error() is None
+    assert (message.offset(), message.value()) == (offset, image)
+
+
+def test_the_dagster_of_status_has_its_code_location_loaded(stack: LiveStack):
+    query = "{ workspaceOrError { ... on Workspace { locationEntries { locationOrLoadError { __typename } } } } }"
+    answer = httpx.post(f"{stack.dagster_url}/graphql", json={"query": query}, timeout=20).json()
+    entries = answer["data"]["workspaceOrError"]["locationEntries"]
+    assert [entry["locationOrLoadError"]["__typename"] for entry in entries] == ["RepositoryLocation"]
+
+
+def test_the_token_command_prints_a_token_and_nothing_else(stack: LiveStack):
+    command = stack.status()["uploads"]["token_command"]
+    printed = subprocess.run(command, shell=True, capture_output=True, text=True, check=True).stdout
+    assert len(printed.split()) == 1
+    assert printed.count(".") == 2
+
+
+def test_everything_listens_on_loopback_only(stack: LiveStack):
+    found = living(load_state(stack.home))
+    listening = [
+        connection.laddr.ip
+        for processes in found.values()
+        for process in processes
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert len(listening) >= 6
+    assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
+
+
+def test_no_secret_is_on_a_command_line_and_no_key_can_be_read_by_others(stack: LiveStack):
+    layout = Layout(stack.home)
+    secrets = [*layout.tls.glob("*.key"), *layout.secrets.iterdir(), layout.kafka / "broker.pem"]
+    assert len(secrets) >= 6
+    assert {oct(path.stat().st_mode & 0o777) for path in secrets} == {"0o600"}
+    for folder in (layout.secrets, layout.keys, layout.tls, layout.state):
+        assert folder.stat().st_mode & 0o077 == 0
+    lines = " ".join(
+        " ".join(one.cmdline()) for processes in living(load_state(stack.home)).values() for one in processes
+    )
+    assert "PRIVATE KEY" not in lines
+    assert "password" not in lines.lower()
+
+
+@pytest.mark.parametrize("name", ["kafka", "kafka-controller", "postgres"])
+def test_a_client_without_a_certificate_is_refused(stack: LiveStack, name: str):
+    port = load_state(stack.home).ports[name]
+    if name == "postgres":
+        with pytest.raises(psycopg.OperationalError, match="certificate"):
+            psycopg.connect(f"host=127.0.0.1 port={port} user=operator dbname=platform sslmode=require sslcert=/none")
+        return
+    context = ssl.create_default_context(cafile=stack.ca)
+    with (
+        socket.create_connection(("127.0.0.1", port), 5) as plain,
+        pytest.raises(ssl.SSLError, match=r"BAD_CERTIFICATE|CERTIFICATE_REQUIRED"),
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as encrypted,
+    ):
+        # In TLS 1.3 the server's refusal arrives with its first answer.
+        encrypted.recv(1)
+
+
+def test_plaintext_is_refused_by_postgres(stack: LiveStack):
+    port = load_state(stack.home).ports["postgres"]
+    with pytest.raises(psycopg.OperationalError, match="no encryption"):
+        psycopg.connect(f"host=127.0.0.1 port={port} user=operator dbname=platform sslmode=disable")
+
+
+@pytest.mark.parametrize("name", ["kafka", "kafka-controller"])
+def test_plaintext_is_refused_by_kafka(stack: LiveStack, name: str):
+    address = f"127.0.0.1:{load_state(stack.home).ports[name]}"
+    plain = AdminClient({"bootstrap.servers": address, "security.protocol": "plaintext", "log_level": "0"})
+    with pytest.raises(KafkaException):
+        plain.list_topics(timeout=5)
+
+
+def test_a_certificate_is_good_for_its_own_role_only(stack: LiveStack):
+    dsn = stack.status()["postgres"]["dsn"]
+    for role in ("postgres", "dagster", "uploads"):
+        with pytest.raises(psycopg.OperationalError, match="authentication failed"):
+            psycopg.connect(dsn.replace("user=operator", f"user={role}"))
+
+
+def test_the_doors_role_cannot_remove_a_state_and_dagsters_can(stack: LiveStack):
+    statement = "DELETE FROM images.image_status WHERE id = 'no such image'"
+    with (
+        psycopg.connect(stack.settings("uploads").postgres_dsn) as door,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        door.execute(statement)
+    with psycopg.connect(stack.settings("dagster").postgres_dsn) as dagster:
+        dagster.execute(statement)
+
+
+def test_the_doors_identity_cannot_read_the_topic_and_says_so_clearly(stack: LiveStack):
+    from resources.kafka import client_config
+
+    settings = stack.settings("uploads")
+    consumer = Consumer({**client_config(settings), "group.id": "operator-x", "auto.offset.reset": "earliest"})
+    try:
+        consumer.assign([TopicPartition(settings.topic, 0, 0)])
+        refused = _first_error(consumer)
+    finally:
+        consumer.close()
+    assert refused in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
+
+
+def test_dagsters_identity_cannot_write_to_the_topic(stack: LiveStack):
+    from resources.kafka import client_config
+
+    settings = stack.settings("dagster")
+    outcome: list[KafkaError | None] = []
+    producer = Producer({**client_config(settings), "message.timeout.ms": "15000"})
+    producer.produce(settings.topic, b"x", on_delivery=lambda error, _: outcome.append(error))
+    producer.flush(20)
+    assert outcome[0] is not None
+    assert outcome[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
+
+
+def test_a_broker_of_another_authority_is_refused(stack: LiveStack, tmp_path: Path):
+    from datetime import UTC, datetime
+
+    from stack.ca import issue
+
+    other = Layout(tmp_path)
+    other.tls.mkdir()
+    other.secrets.mkdir()
+    issue(other, [], datetime.now(UTC))
+    config = {**stack.status()["kafka"]["config"], "ssl.ca.location": str(other.ca), "log_level": "0"}
+    said: list[str] = []
+    with pytest.raises(KafkaException):
+        AdminClient({**config, "error_cb": lambda error: said.append(str(error))}).list_topics(timeout=5)
+    with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+        httpx.get(stack.uploads_urls[0], verify=ssl.create_default_context(cafile=str(other.ca)))
+
+
+@pytest.mark.parametrize(
+    ("headers", "answer"),
+    [
+        ({}, 200),
+        ({"Origin": "SELF"}, 200),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "http://127.0.0.1:1"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Host": "evil.example"}, 400),
+    ],
+)
+def test_dagsters_web_server_answers_its_own_pages_only(stack: LiveStack, headers: dict[str, str], answer: int):
+    headers = {name: value.replace("SELF", stack.dagster_url) for name, value in headers.items()}
+    got = httpx.post(f"{stack.dagster_url}/graphql", json={"query": "{ version }"}, headers=headers, timeout=20)
+    assert got.status_code == answer
+
+
+def test_dagsters_web_server_answers_on_a_unix_socket_too(stack: LiveStack):
+    path = load_state(stack.home).run / "webserver.sock"
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(path))) as client:
+        assert client.get("http://localhost/server_info").json()["dagster_version"]
+
+
+@pytest.mark.parametrize("name", ["daemon", "uploads-1", "postgres", "kafka"])
+def test_a_service_that_was_killed_comes_back_by_itself(stack: LiveStack, name: str):
+    pid = stack.kill(name)
+    stack.wait_healthy(name)
+    assert stack.pid(name) != pid
+    stack.wait_healthy()
+
+
+def test_a_run_can_be_asked_for_right_after_postgresql_was_started_again(stack: LiveStack):
+    """The web server's kept connections are dead then; the first person to launch a run used to get an error."""
+    from cli.dagster_api import DagsterApi
+
+    dagster = DagsterApi(stack.dagster_url)
+    try:
+        dagster.launch("rebuild_status", {})
+        stack.kill("postgres")
+        stack.wait_healthy()
+        assert dagster.launch("rebuild_status", {})
+    finally:
+        dagster.close()
+
+
+def test_the_port_of_a_url_is_the_one_that_was_kept(stack: LiveStack):
+    ports = load_state(stack.home).ports
+    assert urlsplit(stack.dagster_url).port == ports["dagster"]
+    assert [urlsplit(url).port for url in stack.uploads_urls] == [ports["uploads-1"], ports["uploads-2"]]
+
+
+def _first_error(consumer: Consumer) -> int | None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        message = consumer.poll(1.0)
+        if message is not None and message.error() is not None:
+            return message.error().code()
+    return None

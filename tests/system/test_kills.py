@@ -1,0 +1,136 @@
+"""kill -9 of each part while clients send: what was acknowledged is in bronze once per offset and developed once.
+
+One siege of all victims, then one check of every promise: a fault that is repaired wrongly shows whichever came
+before it. `make soak` repeats the siege (DARKROOM_SOAK_ROUNDS).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cli.dagster_api import DagsterApi
+from cli.settle import wait_until_settled
+from tests.live_stack import LiveStack
+from tests.system.history import History, Sender, violations
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(1500)]
+
+SETTLE_SECONDS = 300
+
+
+def _run_worker(stack: LiveStack, seconds: float = 90) -> psutil.Process:
+    """The process of a run in progress, waited for: a child of the code server that exists only while a run does."""
+    server = psutil.Process(stack.pid("code-server"))
+    dagster = DagsterApi(stack.dagster_url)
+    deadline = time.monotonic() + seconds
+    try:
+        while time.monotonic() < deadline:
+            workers = server.children()
+            if workers and any(run.status == "STARTED" for run in dagster.unfinished()):
+                return max(workers, key=lambda child: child.create_time())
+            time.sleep(0.1)
+    finally:
+        dagster.close()
+    raise AssertionError(f"no run started within {seconds:.0f} s while images were being sent")
+
+
+def kill_run(stack: LiveStack) -> None:
+    """The worker of a run, while it lands or develops."""
+    _run_worker(stack).kill()
+
+
+def kill_run_and_code_server(stack: LiveStack) -> None:
+    """Both at once: nobody is left to say that the run ended."""
+    worker = _run_worker(stack)
+    server = stack.pid("code-server")
+    worker.kill()
+    os.kill(server, signal.SIGKILL)
+
+
+def _kill(name: str) -> Callable[[LiveStack], None]:
+    def victim(stack: LiveStack) -> None:
+        stack.kill(name)
+
+    return victim
+
+
+VICTIMS: dict[str, Callable[[LiveStack], None]] = {
+    "run": kill_run,
+    "broker": _kill("kafka"),
+    "run and code server": kill_run_and_code_server,
+    "upload instance": _kill("uploads-1"),
+    "PostgreSQL": _kill("postgres"),
+    "daemon": _kill("daemon"),
+}
+
+
+@dataclass(frozen=True)
+class Siege:
+    """What clients were told during the siege, and the stack after it."""
+
+    history: History
+    lake: str
+    acknowledged_after: dict[str, int]
+
+
+def besiege(stack: LiveStack, rounds: int, first_seed: int) -> Siege:
+    """Send without a pause, kill every victim in turn, wait until all is healthy and settled again."""
+    token = stack.token("besieged")
+    senders = [Sender(stack.uploads_urls, Path(stack.ca), token, first_seed + 1_000_000 * n) for n in range(2)]
+    for sender in senders:
+        sender.start()
+    after: dict[str, int] = {}
+    try:
+        for number in range(rounds):
+            for name, strike in VICTIMS.items():
+                strike(stack)
+                stack.wait_healthy(timeout=180)
+                before = sum(len(sender.history.acknowledged) for sender in senders)
+                time.sleep(2)
+                now = sum(len(sender.history.acknowledged) for sender in senders)
+                after[f"{name} (round {number + 1})"] = now - before
+    finally:
+        histories = [sender.stop() for sender in senders]
+    merged = History()
+    for history in histories:
+        merged.acknowledged += history.acknowledged
+        merged.refused += history.refused
+    wait_until_settled(stack.settings("operator"), stack.dagster_url, SETTLE_SECONDS)
+    return Siege(merged, stack.settings("operator").lake_root, after)
+
+
+@pytest.fixture(scope="module")
+def siege(stack: LiveStack) -> Siege:
+    """One round against the shared stack."""
+    return besiege(stack, rounds=1, first_seed=10_000_000)
+
+
+def test_every_acknowledged_image_is_in_bronze_once_and_developed_once(siege: Siege) -> None:
+    assert len(siege.history.acknowledged) > 100, f"too few to prove anything; refusals: {siege.history.refused}"
+    assert list(violations(siege.lake, siege.history.acknowledged)) == []
+
+
+def test_images_are_taken_again_after_each_kill(siege: Siege) -> None:
+    silent = [name for name, count in siege.acknowledged_after.items() if count == 0]
+    assert silent == [], f"nothing was acknowledged after the kill of {silent}; refusals: {siege.history.refused}"
+
+
+def test_a_killed_broker_is_felt_at_the_door_and_not_hidden(siege: Siege) -> None:
+    """Were nothing ever refused, the kills would not have struck while images were on their way."""
+    assert siege.history.refused, "no request was refused though broker and door were killed while sending"
+
+
+@pytest.mark.soak
+def test_the_siege_repeated_breaks_no_promise(stack: LiveStack) -> None:
+    rounds = int(os.environ.get("DARKROOM_SOAK_ROUNDS", "12"))
+    siege = besiege(stack, rounds=rounds, first_seed=50_000_000)
+    assert list(violations(siege.lake, siege.history.acknowledged)) == []
+    print(f"{rounds} rounds, {len(siege.history.acknowledged)} acknowledged, refused {dict(siege.history.refused)}")

@@ -1,0 +1,73 @@
+"""Pages that are written from the code say what the code says; pages that name files name files that exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+from typer.main import get_command
+
+from cli.main import app
+from cli.settings import page
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_the_page_of_settings_is_what_the_command_prints() -> None:
+    written = (ROOT / "docs" / "settings.md").read_text()
+    assert written == page(), "write it anew: darkroom settings --markdown > docs/settings.md"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_file_that_a_page_links_to_exists(path: Path) -> None:
+    targets = re.findall(r"\]\(([^)#]+)\)", path.read_text())
+    missing = [target for target in targets if "://" not in target and not (path.parent / target).exists()]
+    assert missing == []
+
+
+def test_every_proof_in_the_status_table_is_a_file_that_exists() -> None:
+    named = set(re.findall(r"`((?:tests|benchmarks)/[\w/.]+)`", (ROOT / "docs" / "STATUS.md").read_text()))
+    assert named, "the table names no proof at all"
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+def test_every_test_in_the_status_table_is_one_of_its_file() -> None:
+    missing = []
+    text = (ROOT / "docs" / "STATUS.md").read_text()
+    for path, words in re.findall(r"`(tests/[\w/.]+)`([^`|]*)", text):
+        names = re.findall(r"\btest_\w+", words)
+        source = (ROOT / path).read_text()
+        missing += [f"{path} {name}" for name in names if f"def {name}(" not in source]
+        assert names, f"the table names {path} without saying which of its tests"
+    assert missing == []
+
+
+def test_every_command_that_a_page_names_exists_with_its_options() -> None:
+    known = {name: {option for one in command.params for option in one.opts} for name, command in _commands().items()}
+    wrong = []
+    for path in PAGES:
+        for line in re.findall(r"(?:`|^|\$\()(?:\.venv/bin/)?darkroom ([a-z][^`\n#)|]*)", path.read_text(), re.M):
+            words = line.split()
+            name, options = words[0].rstrip(",.;:"), {word.rstrip(",.;:]").lstrip("[") for word in words[1:]}
+            if line == "key 1":
+                continue  # a constant of the key store's format, and no command
+            if name not in known:
+                wrong.append(f"{path.name}: darkroom {line}")
+                continue
+            unknown = {word for word in options if word.startswith("-")} - known[name] - {"--help"}
+            wrong += [f"{path.name}: darkroom {name} has no {option}" for option in sorted(unknown)]
+    assert wrong == []
+
+
+def test_the_readme_names_every_command() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert [name for name in _commands() if not re.search(rf"`[^`\n]*\b{re.escape(name)}\b[^`\n]*`", text)] == []
+
+
+def _commands() -> dict[str, click.Command]:
+    group = get_command(app)
+    assert isinstance(group, click.Group)
+    return group.commands
