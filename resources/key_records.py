@@ -59,7 +59,8 @@ class KeyRecords:
         self._objects.prepare()
         if self._objects.read(MARK, store_must_exist=False) is not None:
             return
-        if self._objects.holds("days"):
+        # Looked for again: another maker may have finished, and sealed under a day's key, since the first look.
+        if self._objects.holds("days") and self._objects.read(MARK, store_must_exist=False) is None:
             # A new secret would give every image and person another name, and nobody would be told.
             raise self._objects.damaged(MARK, "keys of days are there and it is gone")
         self._provider.make()

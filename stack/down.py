@@ -15,7 +15,6 @@ from rich.markup import escape
 from stack.errors import StackMissing
 from stack.lock import exclusively
 from stack.paths import Layout
-from stack.postgres import data_of
 from stack.processes import end_services, living, wait_until
 from stack.services import STOP_WAVES
 from stack.state import StackState, load_state, save_state
@@ -53,8 +52,7 @@ def stop_everything(layout: Layout, state: StackState, say: Callable[[str], None
         supervisor.stop_all()
         supervisor.shutdown()
         wait_until(lambda: not supervisor.runs(), 20)
-    postmaster = data_of(state.postgres) / "postmaster.pid" if state.postgres is not None else None
-    found = living(state, postmaster)
+    found = living(state)
     if found and not ran:
         say("No supervisor answered; what it left behind is ended.")
     for sentence in end_services(found, STOP_WAVES):

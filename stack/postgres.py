@@ -21,7 +21,7 @@ from resources.postgres import upgrade
 from stack.errors import StackError
 from stack.paths import Layout
 from stack.postgres_place import run_as
-from stack.processes import postmaster
+from stack.processes import postgres_in
 from stack.state import DAGSTER_DATABASE, PLATFORM_DATABASE, ROLES, PostgresPlace, postgres_dsn
 
 LOGINS = ("admin", "uploads", "dagster", "operator")
@@ -61,21 +61,16 @@ hostssl all all 127.0.0.1/32 cert map=identities
 """
 
 
-def data_of(place: PostgresPlace) -> Path:
-    """The data directory."""
-    return place.folder / "data"
-
-
 def prepare(layout: Layout, place: PostgresPlace, port: int) -> None:
     """Make the data directory if there is none, and write its configuration. Called while no server runs.
 
     Raises:
         StackError: initdb failed; with what it said.
     """
-    data = data_of(place)
+    data = place.data
     if not (data / "PG_VERSION").is_file():
         _initialise(place, data)
-    if postmaster(data / "postmaster.pid") is None:
+    if not postgres_in(data):
         # It survives a crash. Its pid may be another program's by now, beside which PostgreSQL refuses to start.
         (data / "postmaster.pid").unlink(missing_ok=True)
     identities = "".join(f"identities {name} {ROLES.get(name, name)}\n" for name in LOGINS)

@@ -53,7 +53,7 @@ def alive(remembered: Remembered) -> psutil.Process | None:
     return None
 
 
-def living(state: StackState, postmaster_file: Path | None = None) -> dict[str, list[psutil.Process]]:
+def living(state: StackState) -> dict[str, list[psutil.Process]]:
     """Every living process of the stack by service, this command's own line of parents left out."""
     kin = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
     found: dict[int, tuple[str, psutil.Process]] = {}
@@ -66,9 +66,8 @@ def living(state: StackState, postmaster_file: Path | None = None) -> dict[str, 
         process = alive(remembered)
         if process is not None:
             found.setdefault(process.pid, (remembered.name, process))
-    server = postmaster(postmaster_file)
-    if server is not None:
-        found.setdefault(server.pid, ("postgres", server))
+    for process in postgres_in(state.postgres.data) if state.postgres is not None else ():
+        found.setdefault(process.pid, ("postgres", process))
     # What carries no name belongs to its nearest parent that does: a backend to PostgreSQL, not to the supervisor.
     todo = list(found.values())
     while todo:
@@ -86,6 +85,13 @@ def living(state: StackState, postmaster_file: Path | None = None) -> dict[str, 
     return services
 
 
+def _parents(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.parents()
+    except psutil.Error:
+        return []
+
+
 def _children(process: psutil.Process) -> list[psutil.Process]:
     try:
         return process.children()
@@ -93,14 +99,30 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
         return []
 
 
-def postmaster(file: Path | None) -> psutil.Process | None:
-    """The server that PostgreSQL's own pid file names (pid, then data folder), if that pid is still such a server."""
-    try:
-        pid, data = file.read_text().splitlines()[:2] if file is not None else []
-        process = psutil.Process(int(pid))
-        return process if process.name() == "postgres" and data in process.cmdline() else None
-    except (OSError, ValueError, psutil.Error):
-        return None
+def postgres_in(data: Path) -> list[psutil.Process]:
+    """PostgreSQL's processes that work in this data directory: a server, its sessions, and those a dead server left.
+
+    Neither its pid file (a pid may be another program's by now) nor the environment (a session writes its title over
+    it) tells them all; each of them has the data directory as its working directory.
+    """
+    where = os.path.realpath(data)
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.name() == "postgres" and process.cwd() == where:
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+def left_sessions(data: Path, supervisor: int) -> list[psutil.Process]:
+    """Sessions whose server is dead: those in this data directory that do not descend from the supervisor.
+
+    A session notices its server's death by itself, unless it hangs. Until the last one is gone, no new server starts
+    ("pre-existing shared memory block is still in use").
+    """
+    return [one for one in postgres_in(data) if supervisor not in {parent.pid for parent in _parents(one)}]
 
 
 def end_services(
@@ -121,11 +143,16 @@ def end_services(
             # PostgreSQL's fast shutdown; its slow one waits until every client has gone.
             _signal(process, signal.SIGINT if name == "postgres" else signal.SIGTERM)
         _, stubborn = psutil.wait_procs(processes, timeout=seconds)
-        for process in stubborn:
-            _signal(process, signal.SIGKILL)
-            said.append(f"{processes[process]} ({process.pid}) did not end within {seconds:.0f} s and was killed.")
-        psutil.wait_procs(stubborn, timeout=5)
+        kill(stubborn)
+        said += [f"{processes[one]} ({one.pid}) did not end within {seconds:.0f} s and was killed." for one in stubborn]
     return said
+
+
+def kill(processes: Sequence[psutil.Process]) -> None:
+    """Kill these, and wait until they are gone."""
+    for process in processes:
+        _signal(process, signal.SIGKILL)
+    psutil.wait_procs(processes, timeout=5)
 
 
 def _heads(name: str, processes: list[psutil.Process]) -> list[psutil.Process]:

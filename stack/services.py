@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from resources.settings import Settings
-from stack import kafka, postgres
+from stack import kafka
 from stack.errors import StackError
 from stack.paths import Layout
 from stack.processes import SERVICE, STACK
@@ -55,7 +55,7 @@ def services(layout: Layout, state: StackState, settings: Settings) -> list[Serv
     return [
         Service(
             "postgres",
-            (str(state.postgres.programs / "bin" / "postgres"), "-D", str(postgres.data_of(state.postgres))),
+            (str(state.postgres.programs / "bin" / "postgres"), "-D", str(state.postgres.data)),
             account=state.postgres.account,
             # Fast shutdown: sessions are ended, nothing is lost.
             stop_signal="INT",

@@ -33,6 +33,11 @@ class PostgresPlace(BaseModel):
     account: str | None = None
     temporary: bool = False
 
+    @property
+    def data(self) -> Path:
+        """PostgreSQL's data directory."""
+        return self.folder / "data"
+
 
 class Remembered(BaseModel):
     """One process: `started` is its creation time in seconds since the epoch, which makes the pid unique."""

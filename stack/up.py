@@ -33,7 +33,7 @@ from stack.lock import exclusively
 from stack.paths import Layout
 from stack.ports import choose
 from stack.postgres_place import settle
-from stack.processes import end_services, living, other_stacks, remember
+from stack.processes import end_services, kill, left_sessions, living, other_stacks, remember
 from stack.services import PORTS, STOP_WAVES, Service, select, services
 from stack.signing import signer
 from stack.state import IDENTITIES, identity_overrides, save_state
@@ -91,6 +91,8 @@ class _Start:
         if not supervisor.runs():
             self._clear_orphans()
             state.run = settle_run(layout, state, say)
+        else:
+            self._clear_left_sessions()
         self._running = running = {
             name for name, info in supervisor.processes().items() if info["statename"] in RUNNING
         }
@@ -118,8 +120,7 @@ class _Start:
     def _clear_orphans(self) -> None:
         """End what a killed supervisor left; what it held (ports, sockets, locks) is free after."""
         state = self._state
-        postmaster = postgres.data_of(state.postgres) / "postmaster.pid" if state.postgres is not None else None
-        found = living(state, postmaster)
+        found = living(state)
         if found:
             names = ", ".join(f"{name} ({len(found[name])})" for name in found)
             self._say(f"The last supervisor is gone, and left processes behind: {names}. They are ended first.")
@@ -128,6 +129,16 @@ class _Start:
         elif state.processes:
             self._say("The last stack was not stopped by `darkroom down`, and nothing of it runs any more.")
         state.processes = []
+
+    def _clear_left_sessions(self) -> None:
+        """End the hung sessions of a killed server: until then the supervisor tries to start another in vain."""
+        place, supervisor = self._state.postgres, self._supervisor.pid()
+        left = left_sessions(place.data, supervisor) if place is not None and supervisor is not None else []
+        if left:
+            self._say(
+                f"PostgreSQL was killed, and {len(left)} of its sessions hang and keep a new one out: they are ended."
+            )
+            kill(left)
 
     def _choose_ports(self, running: set[str]) -> None:
         serving = {"dagster"} if "webserver" in running else set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import signal
@@ -260,11 +261,18 @@ def test_while_postgresql_is_away_images_are_taken_and_their_state_is_answered_5
     stack: LiveStack, doors: list[httpx.Client], headers: dict[str, str]
 ) -> None:
     server = psutil.Process(stack.pid("postgres"))
-    # It and the sessions it serves: a server that hangs is worse than one that is gone.
-    stopped = [server, *server.children(recursive=True)]
-    for process in stopped:
-        process.suspend()
+    stopped = [server]
+
+    def signal_all(number: signal.Signals) -> None:
+        for process in stopped:
+            with contextlib.suppress(psutil.NoSuchProcess):  # a session may have ended by itself
+                process.send_signal(number)
+
     try:
+        # It and the sessions it serves: a server that hangs is worse than one that is gone. It first: it makes them.
+        signal_all(signal.SIGSTOP)
+        stopped += server.children(recursive=True)
+        signal_all(signal.SIGSTOP)
         begun = time.monotonic()
         answer = doors[0].post("/v1/images", content=picture(), headers=headers)
         assert answer.status_code == 201
@@ -272,8 +280,7 @@ def test_while_postgresql_is_away_images_are_taken_and_their_state_is_answered_5
         asked = doors[0].get(f"/v1/images/{'a' * 26}", headers=headers)
         assert (asked.status_code, asked.headers["content-type"]) == (503, "application/problem+json")
     finally:
-        for process in stopped:
-            process.resume()
+        signal_all(signal.SIGCONT)
     until(lambda: doors[0].get(f"/v1/images/{'a' * 26}", headers=headers).status_code == 404)
 
 

@@ -93,6 +93,21 @@ def test_up_after_the_supervisor_was_killed_ends_what_it_left_and_says_so(area: 
     select_one(home)
 
 
+def test_up_ends_a_hung_session_of_a_killed_postgres_which_keeps_a_new_one_from_starting(area: Path):
+    home = area / "home"
+    running = bring_up(home, "--only", "postgres")
+    note(home, "before")
+    server = psutil.Process(running.pid("postgres"))
+    hung = server.children()[0]
+    hung.suspend()
+    server.kill()
+    said = run_darkroom(home, "up", "--only", "postgres")
+    assert said.returncode == 0, said.stderr
+    assert "1 of its sessions hang" in said.stderr
+    assert not hung.is_running()
+    assert noted(home) == ["before"]
+
+
 def test_down_stops_everything_also_what_a_dead_supervisor_left_and_a_second_down_says_nothing_ran(area: Path):
     home = area / "home"
     bring_up(home, "--only", "postgres")

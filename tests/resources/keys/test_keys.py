@@ -13,7 +13,9 @@ import pytest
 from obstore.store import LocalStore
 
 from resources.failures import PermanentFailure, TransientFailure
-from resources.keys import DayDestroyed, KeyDestroyed, KeyUnavailable, UnknownKey, open_key_store
+from resources.key_objects import KeyObjects
+from resources.key_provider import LocalKeyProvider
+from resources.keys import DayDestroyed, KeyDestroyed, KeyStore, KeyUnavailable, UnknownKey, open_key_store
 from resources.settings import load_settings
 from transforms.envelope import KeyName
 from transforms.reasons import Reason
@@ -132,6 +134,23 @@ def test_processes_that_make_store_and_keys_at_once_agree_on_all_of_them(tmp_pat
     assert said[0] == said[1] == said[2]
     assert len(said[0].splitlines()) == 31
     assert len(list((tmp_path / "home/keys/data").rglob("*.json"))) == 30
+
+
+def test_another_maker_that_finishes_between_two_looks_is_not_taken_for_a_lost_secret(another, root):
+    """Bug prevented: "keys of days are there and it is gone", said of a store that another process had just made."""
+
+    class Overtaken(KeyObjects):
+        def holds(self, prefix: str) -> bool:
+            if prefix == "days":
+                other = another()
+                other.initialise()
+                other.current_key(DAY, ALICE)
+            return super().holds(prefix)
+
+    objects = Overtaken(str(root))
+    late = KeyStore(objects, LocalKeyProvider(objects, lambda: NOW), AGE, now=lambda: NOW)
+    late.initialise()
+    assert late.platform_secret() == another().platform_secret()
 
 
 def test_create_if_absent_has_one_winner_whose_bytes_stand(tmp_path):
