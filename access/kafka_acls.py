@@ -11,6 +11,9 @@ from typing import Literal
 
 from access.policy import Policy
 
+EVERY = "*"
+"""Kafka's name for every resource of a type, with the pattern LITERAL."""
+
 
 @dataclass(frozen=True, order=True)
 class AclRule:
@@ -38,6 +41,8 @@ def acl_rules(policy: Policy, topic: str) -> list[AclRule]:
                     rules.add(AclRule(f"User:{name}", "TOPIC", "LITERAL", resolved, operation))
                 elif right.group_prefix is not None:
                     rules.add(AclRule(f"User:{name}", "GROUP", "PREFIXED", right.group_prefix, operation))
+                else:
+                    rules.add(AclRule(f"User:{name}", "GROUP", "LITERAL", EVERY, operation))
     return sorted(rules)
 
 

@@ -26,18 +26,20 @@ class _Model(BaseModel):
 
 
 class KafkaRight(_Model):
-    """Operations on one topic, or on every consumer group whose name begins with a prefix."""
+    """Operations on one topic, on every consumer group whose name begins with a prefix, or on every group at all."""
 
     topic: str | None = None
     group_prefix: str | None = None
+    every_group: Literal[True] | None = None
     allow: tuple[KafkaOperation, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _one_resource(self) -> KafkaRight:
-        if (self.topic is None) == (self.group_prefix is None):
-            raise ValueError("names exactly one of: topic, group_prefix")
-        if not (self.topic or self.group_prefix):
-            raise ValueError("an empty name would mean every one")
+        named = [one for one in (self.topic, self.group_prefix, self.every_group) if one is not None]
+        if len(named) != 1:
+            raise ValueError("names exactly one of: topic, group_prefix, every_group")
+        if "" in named:
+            raise ValueError("an empty name would mean every one; of groups, `every_group: true` says so")
         return self
 
 

@@ -6,7 +6,7 @@ The live lane runs in one process: starting one costs five CPU-seconds, and the 
 import dagster as dg
 
 LIVE_JOB = "live_images"
-MAX_RUNTIME_SECONDS = 6 * 3600
+MAX_RUNTIME_SECONDS = 2 * 3600
 
 live_images = dg.define_asset_job(
     LIVE_JOB,

@@ -10,9 +10,12 @@ from typing import Any
 
 import dagster as dg
 
-from transforms.tables import TableSpec
+from transforms.tables import PROCESSED_IMAGES, QUARANTINED_IMAGES, TableSpec
 
 OWNERS = ("team:platform",)
+
+_WRITTEN_TOGETHER = {QUARANTINED_IMAGES.name: PROCESSED_IMAGES.name}
+"""Developing and replay write both tables in one step, which can hold one pool."""
 
 LIVE = {"darkroom/lane": "live"}
 """Tag of the assets that the live lane carries from the topic to developed images."""
@@ -25,7 +28,7 @@ def asset_key(spec: TableSpec) -> dg.AssetKey:
 
 def pool(spec: TableSpec) -> str:
     """The Dagster pool of a table: whoever writes it holds a slot of it."""
-    return spec.name
+    return _WRITTEN_TOGETHER.get(spec.name, spec.name)
 
 
 def column_schema(spec: TableSpec) -> dg.TableSchema:

@@ -124,16 +124,23 @@ class DecodePool:
             return [self._alone(image) for image in chunk.images]
 
     def _alone(self, image: bytes) -> Verdict:
-        """One image in a task of its own. A process that dies is given a second try: it may not have been the image."""
-        died = 0
+        """One image in a task of its own, with a second try where its process died or its time ran out.
+
+        Neither need have been the image's doing (the machine may have slept), and a verdict is for good.
+        """
+        died = late = 0
         while True:
             try:
                 return self._wait(self._schedule([image]))[0]
             except (BrokenProcessPool, DecodingUnavailable) as error:
                 raise self._unavailable(error) from error
             except FutureTimeout:
+                late += 1
+                if late < _PATIENCE:
+                    continue
                 return Rejected(
-                    Reason.DECODE_TIMEOUT, f"Decoding was stopped after {self._timeout:g} s, the longest for one image."
+                    Reason.DECODE_TIMEOUT,
+                    f"Decoding was stopped after {self._timeout:g} s, the longest for one image, {late} times.",
                 )
             except MemoryError:
                 return self._too_hungry()

@@ -108,29 +108,22 @@ class DerivedTables:
 
     def quarantined_among(self, places: Collection[Place]) -> set[Place]:
         """Those of the places (topic id, partition, offset) that are in quarantine."""
-        if not places:
-            return set()
-        offsets = [offset for _, _, offset in places]
-        table = (
-            pl.scan_delta(self._quarantined)
-            .filter(
-                pl.col("topic_id").is_in(sorted({topic_id for topic_id, _, _ in places})),
-                pl.col("partition").is_in(sorted({partition for _, partition, _ in places})),
-                pl.col("offset").is_between(min(offsets), max(offsets)),
-            )
-            .select("topic_id", "partition", "offset")
-            .collect()
-        )
-        return set(table.iter_rows()) & set(places)
+        return _among(self._quarantined, places)
+
+    def processed_among(self, places: Collection[Place]) -> set[Place]:
+        """Those of the places (topic id, partition, offset) whose records made a row of processed_images."""
+        return _among(self._processed, places)
 
     def add_quarantined(
         self, refused: Sequence[Refused], positions: Mapping[Position, int], at: datetime
     ) -> list[Refused]:
-        """Commit those refused records that are not in quarantine yet, and the offsets; returns the records committed.
+        """Commit those refused records that are in neither table yet, and the offsets; returns the records committed.
 
-        Nothing is committed where there is nothing new.
+        A record that another developer has made an image of stays one: it was refused here for what passes, such as
+        too little time. Nothing is committed where there is nothing new.
         """
-        known = self.quarantined_among([one.record.place for one in refused])
+        places = [one.record.place for one in refused]
+        known = self.quarantined_among(places) | self.processed_among(places)
         fresh: dict[Place, Refused] = {}
         for one in refused:
             if one.record.place not in known:
@@ -278,6 +271,23 @@ class DerivedTables:
             if looks is not None and _comparable(row):
                 looks.hashes.append(np.array([hash_bits(row.developed.perceptual_hash)], dtype=np.uint64))
                 looks.ids.append(row.opened.id)
+
+
+def _among(handle: DeltaTable, places: Collection[Place]) -> set[Place]:
+    if not places:
+        return set()
+    offsets = [offset for _, _, offset in places]
+    table = (
+        pl.scan_delta(handle)
+        .filter(
+            pl.col("topic_id").is_in(sorted({topic_id for topic_id, _, _ in places})),
+            pl.col("partition").is_in(sorted({partition for _, partition, _ in places})),
+            pl.col("offset").is_between(min(offsets), max(offsets)),
+        )
+        .select("topic_id", "partition", "offset")
+        .collect()
+    )
+    return set(table.iter_rows()) & set(places)
 
 
 def _comparable(row: Good) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -168,6 +168,31 @@ class Admin:
             )
         return TopicState(topic, topic_id, {p: (low[p], max(low[p], high[p])) for p in sorted(partitions)})
 
+    def configure_topic(self, topic: str, config: Mapping[str, str]) -> dict[str, str]:
+        """Set the topic's properties that differ from `config`; returns those. Others stay as they are.
+
+        Raises:
+            KafkaUnavailable, KafkaRefused: as for every question; some of them may be set by then.
+        """
+        from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+
+        def ask(timeout: float) -> dict[str, str]:
+            resource = ConfigResource(ResourceType.TOPIC, topic)
+            (found,) = self.client.describe_configs([resource], request_timeout=timeout).values()
+            stands = {name: entry.value for name, entry in found.result().items()}
+            differing = {name: value for name, value in config.items() if stands.get(name) != value}
+            if differing:
+                entries = [
+                    ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+                    for name, value in differing.items()
+                ]
+                resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+                (done,) = self.client.incremental_alter_configs([resource], request_timeout=timeout).values()
+                done.result()
+            return differing
+
+        return self._ask(f"to set properties of topic {topic!r}", ask)
+
     def create_topic(self, topic: str, partitions: int, config: dict[str, str]) -> bool:
         """Make a topic with the cluster's default replication; False when it is there already."""
         from confluent_kafka import KafkaError, KafkaException
@@ -265,20 +290,26 @@ def watermarks(settings: Settings, topic: str) -> TopicState:
 def ensure_topic(
     settings: Settings, topic: str, partitions: int | None = None, config: dict[str, str] | None = None
 ) -> bool:
-    """Make the topic unless it is there; True when it was made.
+    """Make the topic unless it is there, and put its properties to these where they differ; True when it was made.
 
     Records carry the broker's time (LogAppendTime), and live as long as images do; segments roll hourly, for retention
-    deletes whole segments only.
+    deletes whole segments only. The log is stored uncompressed: what is sealed cannot be compressed, and the broker
+    then unpacks what others compressed and holds it to `max.message.bytes`. Else a few kilobytes could become a record
+    that no consumer can take, and stop the stream.
     """
     properties = {
         "message.timestamp.type": "LogAppendTime",
         "max.message.bytes": str(MAX_RECORD_BYTES),
         "retention.ms": str(settings.retention_days * 24 * 3600 * 1000),
         "segment.ms": str(3600 * 1000),
+        "compression.type": "uncompressed",
         **(config or {}),
     }
     with admin(settings) as client:
-        return client.create_topic(topic, partitions or settings.topic_partitions, properties)
+        made = client.create_topic(topic, partitions or settings.topic_partitions, properties)
+        if not made:
+            client.configure_topic(topic, properties)
+        return made
 
 
 @contextmanager

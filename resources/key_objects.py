@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -23,11 +24,22 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
 
 from resources.failures import PermanentFailure, TransientFailure
-from transforms.names import shown
+from transforms.names import BASE32, PSEUDONYM, SUFFIX_CHARACTERS, shown
 from transforms.reasons import Reason
 
 MARK = "platform-secret.json"
 """Made last by `initialise`: where it stands, the store is there and whole."""
+
+
+_WHOSE = re.compile(rf"(?<![a-z2-7]){PSEUDONYM.pattern}(?=(-{BASE32}{{{SUFFIX_CHARACTERS}}})?\.(json|current|next)\b)")
+
+
+def nameless(text: str) -> str:
+    """A path or message with `*` for each pseudonym in an object's name: errors reach logs that outlive the day.
+
+    With the key's suffix left in it, the path is a pattern that finds the object still.
+    """
+    return _WHOSE.sub("*", text)
 
 
 class KeyUnavailable(TransientFailure):
@@ -172,8 +184,8 @@ class KeyObjects:
     def damaged(self, path: str, why: str) -> KeyUnavailable:
         """The error for an object that cannot be what the store wrote."""
         return KeyUnavailable(
-            f"The key store's object {path} at {self.root} is damaged: {why}. Put it back as it was.",
-            {"keys": self.root, "object": path},
+            f"The key store's object {nameless(path)} at {self.root} is damaged: {why}. Put it back as it was.",
+            {"keys": self.root, "object": nameless(path)},
         )
 
     def _opened(self) -> ObjectStore:
@@ -201,9 +213,9 @@ class KeyObjects:
             raise self._away("secure", path, error) from error
 
     def _away(self, verb: str, path: str, error: Exception) -> KeyUnavailable:
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        said = nameless((str(error).strip().splitlines() or [type(error).__name__])[0])
         return KeyUnavailable(
-            f"The key store at {self.root} is away: could not {verb} {path or 'it'}: {said}. "
+            f"The key store at {self.root} is away: could not {verb} {nameless(path) or 'it'}: {said}. "
             "Check that the folder or bucket is there and that this process may read and write it (setting `keys`).",
-            {"keys": self.root, "object": path},
+            {"keys": self.root, "object": nameless(path)},
         )

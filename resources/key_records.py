@@ -157,8 +157,10 @@ class KeyRecords:
         self._objects.create(data_path(name), self._document("data", str(name), wrapped))
         if self._objects.create(pointer, {"kind": "pointer", "name": str(name)}):
             return name
-        self._objects.delete(data_path(name))  # another maker was first; nothing was ever sealed under this one
-        return self._pointed(self._stands(pointer), pointer)
+        winner = self._pointed(self._stands(pointer), pointer)
+        if winner != name:  # else it was made by our own first try, whose answer was lost on the way
+            self._objects.delete(data_path(name))  # another maker was first; nothing was ever sealed under this one
+        return winner
 
     def _pointed(self, pointer: dict[str, Any], path: str) -> KeyName:
         try:

@@ -27,7 +27,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.transaction import AddAction, RemoveAction
 
 from resources.failures import PermanentFailure, TransientFailure
-from resources.parquet_writer import WrittenFile, write_files
+from resources.parquet_writer import WrittenFile, discard, write_files
 from resources.settings import Settings
 from transforms.tables import TableSpec
 
@@ -97,7 +97,7 @@ class Lake:
             LakeUnavailable: there is something, and it could not be read.
         """
         uri = self.uri(name)
-        with self._named(f"open table {name}"):
+        with self.named(f"open table {name}"):
             try:
                 return DeltaTable(uri, storage_options=self.storage_options or None)
             except TableNotFoundError as error:
@@ -184,9 +184,7 @@ class Lake:
                     {"table": spec.name, "identifier": app_id, "found": found, "given": version},
                 )
         written = self._write(spec, data)
-        return self._commit(
-            handle, spec, [self._add(file) for file in written], {**(identifiers or {}), **(marks or {})}, info
-        )
+        return self._commit(handle, spec, written, [], {**(identifiers or {}), **(marks or {})}, info)
 
     def replace_days(
         self,
@@ -219,23 +217,22 @@ class Lake:
             )
         files = pa.table(handle.get_add_actions(flatten=True))
         removed_at = int(self._clock() * 1000)
-        actions: list[AddAction | RemoveAction] = [
+        removed = [
             RemoveAction(file["path"], True, removed_at, file["size_bytes"], {"day": file["partition.day"].isoformat()})
             for file in files.select(["path", "size_bytes", "partition.day"]).to_pylist()
             if file["partition.day"] in chosen
         ]
-        actions += [self._add(file) for file in self._write(spec, data)]
-        return self._commit(handle, spec, actions, identifiers or {}, info)
+        return self._commit(handle, spec, self._write(spec, data), removed, identifiers or {}, info)
 
     @contextmanager
     def reading(self, name: str) -> Iterator[tuple[pyarrow.fs.FileSystem, str]]:
         """File system and folder of a table, for reading its data files; errors inside get our names."""
-        with self._named(f"read table {name}"):
+        with self.named(f"read table {name}"):
             yield self._filesystem(self.uri(name))
 
     def _create(self, spec: TableSpec) -> DeltaTable:
         uri = self.uri(spec.name)
-        with self._named(f"make table {spec.name}"):
+        with self.named(f"make table {spec.name}"):
             try:
                 # Version 0 is put only if absent: this can never replace a table.
                 DeltaTable.create(
@@ -270,7 +267,7 @@ class Lake:
         if data is not None and data.num_rows:
             table = self._conform(spec, data)
             filesystem, folder = self._filesystem(self.uri(spec.name))
-            with self._named(f"write a file of table {spec.name}"):
+            with self.named(f"write a file of table {spec.name}"):
                 write_files(filesystem, folder, spec, table, written)
         return written
 
@@ -288,15 +285,40 @@ class Lake:
         self,
         handle: DeltaTable,
         spec: TableSpec,
-        actions: Sequence[AddAction | RemoveAction],
+        written: Sequence[WrittenFile],
+        removed: Sequence[RemoveAction],
         identifiers: Mapping[str, int],
         info: Mapping[str, str] | None,
     ) -> int:
         before = handle.version()
-        with self._named(f"commit to table {spec.name}"):
+        try:
+            self._put_commit(handle, spec, [*removed, *map(self._add, written)], identifiers, info)
+        except (CommitConflict, LakeFull):
+            # Certain not to stand, so nothing will ever point to these files; on a full disk each try would leave more.
+            filesystem, folder = self._filesystem(self.uri(spec.name))
+            for file in written:
+                discard(filesystem, f"{folder}/{file.path}")
+            raise
+        with self.named(f"read what was committed to table {spec.name}"):
+            # delta-rs leaves the handle where it was.
+            handle.update_incremental()
+        version = handle.version()
+        if version // CHECKPOINT_EVERY != before // CHECKPOINT_EVERY:
+            self._checkpoint(handle, spec)
+        return version
+
+    def _put_commit(
+        self,
+        handle: DeltaTable,
+        spec: TableSpec,
+        actions: list[AddAction | RemoveAction],
+        identifiers: Mapping[str, int],
+        info: Mapping[str, str] | None,
+    ) -> None:
+        with self.named(f"commit to table {spec.name}"):
             try:
                 handle.create_write_transaction(
-                    list(actions),
+                    actions,
                     mode="append",
                     schema=handle.schema(),
                     partition_by=list(spec.partition_by),
@@ -311,16 +333,11 @@ class Lake:
                 )
             except CommitFailedError as error:
                 raise CommitConflict(
-                    f"Table {spec.name}: another writer committed since this handle was opened at version {before}: "
-                    f"{_first_line(error)}. Nothing was written; open the table again and go on from there.",
-                    {"table": spec.name, "version": before},
+                    f"Table {spec.name}: another writer committed since this handle was opened at version "
+                    f"{handle.version()}: {_first_line(error)}. Nothing was written; open the table again and go on "
+                    "from there.",
+                    {"table": spec.name, "version": handle.version()},
                 ) from error
-            # delta-rs leaves the handle where it was.
-            handle.update_incremental()
-        version = handle.version()
-        if version // CHECKPOINT_EVERY != before // CHECKPOINT_EVERY:
-            self._checkpoint(handle, spec)
-        return version
 
     def _checkpoint(self, handle: DeltaTable, spec: TableSpec) -> None:
         try:
@@ -342,8 +359,12 @@ class Lake:
         return any(info.type == pyarrow.fs.FileType.File for info in filesystem.get_file_info(selector))
 
     @contextmanager
-    def _named(self, what: str) -> Iterator[None]:
-        """Give errors of the storage our names."""
+    def named(self, what: str) -> Iterator[None]:
+        """Give errors of the storage our names inside the block; `what` is what was tried, as in "tried to ...".
+
+        Raises:
+            LakeFull, LakeUnavailable: in the place of OSError and DeltaError.
+        """
         try:
             yield
         except (OSError, DeltaError) as error:

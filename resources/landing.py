@@ -189,7 +189,7 @@ class Lander:
                     starts = self._starts(handle, state)
                     for p, start in starts.items():
                         begins.setdefault(p, start)
-                    todo = {p: (start, ends[p]) for p, start in starts.items() if start < ends.get(p, 0)}
+                    todo = {p: (start, ends[p]) for p, start in starts.items() if start < ends.get(p, start)}
                     if todo:
                         self._run(consumer, errors, broker, handle, state, todo, landed)
                 except (CommitConflict, TopicChanged) as conflict:
@@ -203,7 +203,10 @@ class Lander:
                     bytes=landed.bytes,
                     commits=landed.commits,
                     seconds=time.monotonic() - started,
-                    partitions={p: PartitionResult(begins[p], landed.last.get(p), ends[p]) for p in sorted(begins)},
+                    partitions={
+                        p: PartitionResult(begins[p], landed.last.get(p), ends.get(p, begins[p]))
+                        for p in sorted(begins)
+                    },
                 )
         raise CommitConflict(
             f"Landing of topic {topic}: other writers of {RAW_IMAGES.name} committed first {_ATTEMPTS} times in a row. "

@@ -17,7 +17,7 @@ from typing import Any
 
 from resources.key_objects import DayDestroyed, KeyDestroyed, UnknownKey
 from resources.keys import Keys
-from resources.records import Record
+from resources.records import MOST_HEADERS, Record
 from resources.settings import Settings
 from transforms.envelope import Clear, EnvelopeError, clear_of, open_envelope
 from transforms.names import ID, DataKey, image_id, pseudonym, shown
@@ -94,6 +94,9 @@ class Opener:
             return Refused(record, Reason.TOMBSTONE, Reason.TOMBSTONE.sentence)
         if len(record.payload) == 0:
             return Refused(record, Reason.EMPTY, Reason.EMPTY.sentence)
+        if record.header_count > MOST_HEADERS:
+            detail = f"The record has {record.header_count} headers; at most {MOST_HEADERS} are read."
+            return Refused(record, Reason.CORRUPT, detail)
         try:
             clear = clear_of(record.headers)
         except EnvelopeError as error:

@@ -63,7 +63,7 @@ def write_files(
             _write(filesystem, full, spec, rows)
         except OSError:
             for left in (full, *(f"{folder}/{file.path}" for file in written)):
-                _discard(filesystem, left)
+                discard(filesystem, left)
             written.clear()
             raise
         size = filesystem.get_file_info(full).size
@@ -190,7 +190,8 @@ def _stat(value: pa.Scalar, *, up: bool) -> Any:
     return plain.isoformat() if isinstance(plain, date) else plain
 
 
-def _discard(filesystem: pyarrow.fs.FileSystem, path: str) -> None:
+def discard(filesystem: pyarrow.fs.FileSystem, path: str) -> None:
+    """Remove a file that no commit names, as far as the storage lets us."""
     try:
         filesystem.delete_file(path)
     except OSError:

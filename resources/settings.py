@@ -59,12 +59,12 @@ class Settings(BaseSettings):
     kafka_extra: dict[str, str] = Field(
         default_factory=dict,
         description="Further librdkafka properties, applied last, for instance SASL for a managed cluster. An unknown "
-        "one stops the process at start with librdkafka's sentence.",
+        "one stops the door at its start and every run at its first question, with librdkafka's sentence.",
     )
     kafka_timeout_seconds: Annotated[float, Field(gt=0, le=300)] = Field(
         default=20.0,
-        description="How long an answer of the broker is waited for. Too short: false alarms under load; too long: "
-        "a door that answers 503 late.",
+        description="How long an answer of the broker is waited for. Too high: a door that answers 503 late. Too low: "
+        "false alarms under load.",
     )
     topic: str = Field(
         default="images.raw",
@@ -72,11 +72,14 @@ class Settings(BaseSettings):
     )
     topic_partitions: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=4,
-        description="Partitions of the topic when it is first made; later changes do nothing. Too few cap parallelism.",
+        description="Partitions of the topic when it is first made; later changes do nothing. Too high: each one costs "
+        "the broker open files, and bronze a row group in every file. Too low: no more consumers than this can share "
+        "the topic's records.",
     )
     origin_cluster: str = Field(
         default="local",
-        description="Name of this site's Kafka cluster, kept in bronze. Two sites with one name cannot be told apart.",
+        description="Name of this site's Kafka cluster, kept in bronze. Another name: rows landed from then on look "
+        "like another site's; two sites with one name cannot be told apart.",
     )
 
     postgres_dsn: str = Field(
@@ -96,7 +99,8 @@ class Settings(BaseSettings):
     )
     key_cache_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
         default=30.0,
-        description="How long an opened data key is kept in memory. It is also how long a destroyed key still opens.",
+        description="How long an opened data key is kept in memory. Too high: so long does a destroyed key still open. "
+        "Too low: the key store is read more often, at 0 for every key.",
     )
 
     token_issuer: str = Field(
@@ -116,44 +120,53 @@ class Settings(BaseSettings):
     max_image_bytes: Annotated[int, Field(ge=1024, le=64 * MEBIBYTE)] = Field(
         default=10 * MEBIBYTE,
         description="Largest image, in bytes; a larger one is refused while it is read (413) or quarantined "
-        "(too_large). Above the topic's max.message.bytes the broker refuses what the door lets in.",
+        "(too_large). Too high: above the topic's max.message.bytes the broker refuses what the door lets in. Too low: "
+        "good images are turned away.",
     )
     max_pixels: Annotated[int, Field(ge=1)] = Field(
         default=50_000_000,
         description="Most pixels (width x height) of an image; more is quarantined as too_many_pixels. "
-        "Too high: a small hostile file may need gigabytes.",
+        "Too high: a small hostile file may need gigabytes. Too low: good photographs end in quarantine.",
     )
     thumbnail_pixels: Annotated[int, Field(ge=16, le=2048)] = Field(
         default=256,
-        description="Longest side of a thumbnail in pixels. A change applies to images developed from then on.",
+        description="Longest side of a thumbnail in pixels; a change applies to images developed from then on. "
+        "Too high: the table grows, and large JPEGs are decoded larger, which is slower. Too low: a person cannot see "
+        "what the image shows.",
     )
     unsealed: Literal["accept", "quarantine"] = Field(
         default="accept",
         description="What becomes of records that did not come through a door of ours: developed, or quarantined as "
-        "not_sealed. 'accept' lets every producer with WRITE on the topic bring images that no key can erase.",
+        "not_sealed. 'accept' lets every producer with WRITE on the topic bring images that no key can erase; "
+        "'quarantine' turns away every image of those who may only write plain ones.",
     )
 
     decode_workers: Annotated[int, Field(ge=1, le=256)] = Field(
-        default=2, description="Processes that decode images. More than cores gains nothing and costs memory."
+        default=2,
+        description="Processes that decode images. Too high: more than there are cores gain nothing and cost memory. "
+        "Too low: cores stand idle while a backlog waits.",
     )
     decode_memory_mb: Annotated[int, Field(ge=256, le=65536)] = Field(
         default=1024,
-        description="Address space that a decoding process may add after start, in MiB. Too low: good large images are "
-        "quarantined as decode_memory.",
+        description="Address space that a decoding process may add after start, in MiB. Too high: hostile images take "
+        "the machine's memory, once for each of decode_workers. Too low: good large images are quarantined as "
+        "decode_memory.",
     )
     decode_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = Field(
         default=20.0,
-        description="Longest time for one image. Too low: good images are quarantined as decode_timeout on a busy "
-        "machine.",
+        description="Longest time for one image. Too high: a hostile image holds a decoding process, and the run, so "
+        "long. Too low: good images are quarantined as decode_timeout on a busy machine.",
     )
 
     flush_bytes: Annotated[int, Field(ge=MEBIBYTE, le=256 * MEBIBYTE)] = Field(
         default=16 * MEBIBYTE,
-        description="Landing commits when this many bytes are read. Larger costs memory and was slower when measured.",
+        description="Landing commits when this many bytes are read. Too high: costs memory, and was slower when "
+        "measured. Too low: more, smaller files.",
     )
     flush_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
         default=10.0,
-        description="Landing commits at least this often while records come. Smaller means more, smaller files.",
+        description="Landing commits at least this often while records come. Too high: what comes slowly waits so long "
+        "before it is in bronze. Too low: more, smaller files.",
     )
     jars: Path | None = Field(
         default=None,
@@ -162,8 +175,9 @@ class Settings(BaseSettings):
     )
     retention_days: Annotated[int, Field(ge=1, le=3650)] = Field(
         default=7,
-        description="Days that the topic keeps records: its retention.ms when it is made. Shorter than an outage of "
-        "landing loses records; the tables of the lake are not purged by it yet.",
+        description="Days that the topic keeps records: its retention.ms, set by `darkroom up`. Too high: the broker's "
+        "disk must hold so many days. Too low: an outage of landing that is longer loses records. The tables of the "
+        "lake are not purged by it yet.",
     )
 
     @property

@@ -66,30 +66,33 @@ def maintain(
         handle = lake.open(spec.name)
     except TableMissing:
         return None
-    files, size, rows = contents(handle)
-    # Checkpoint and clean-up come below, once, and not after each commit of the compaction.
-    quiet = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
-    if files > 1:
-        group_rows = max(1, min(1_000_000, ROW_GROUP_BYTES * max(rows, 1) // max(size, 1)))
-        handle.optimize.compact(
-            target_size=target_bytes,
-            # One bin at a time: memory is bounded by a file, not by the number of cores.
-            max_concurrent_tasks=1,
-            writer_properties=WriterProperties(compression="ZSTD", compression_level=1, max_row_group_size=group_rows),
+    with lake.named(f"keep up table {spec.name}"):
+        files, size, rows = contents(handle)
+        # Checkpoint and clean-up come below, once, and not after each commit of the compaction.
+        quiet = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
+        if files > 1:
+            group_rows = max(1, min(1_000_000, ROW_GROUP_BYTES * max(rows, 1) // max(size, 1)))
+            handle.optimize.compact(
+                target_size=target_bytes,
+                # One bin at a time: memory is bounded by a file, not by the number of cores.
+                max_concurrent_tasks=1,
+                writer_properties=WriterProperties(
+                    compression="ZSTD", compression_level=1, max_row_group_size=group_rows
+                ),
+                post_commithook_properties=quiet,
+            )
+        removed = handle.vacuum(
+            retention_hours=keep_hours,
+            dry_run=False,
+            enforce_retention_duration=False,
+            # Only a full listing finds the files of writers that were killed before their commit.
+            full=True,
             post_commithook_properties=quiet,
         )
-    removed = handle.vacuum(
-        retention_hours=keep_hours,
-        dry_run=False,
-        enforce_retention_duration=False,
-        # Only a full listing finds the files of writers that were killed before their commit.
-        full=True,
-        post_commithook_properties=quiet,
-    )
-    handle.update_incremental()
-    handle.create_checkpoint()
-    handle.cleanup_metadata()
-    after, size, rows = contents(handle)
+        handle.update_incremental()
+        handle.create_checkpoint()
+        handle.cleanup_metadata()
+        after, size, rows = contents(handle)
     return Upkeep(
         table=spec.name,
         version=handle.version(),

@@ -143,6 +143,23 @@ def test_every_table_has_a_pool_a_freshness_policy_and_a_schema_check(table):
     assert "schema_as_specified" in {check.name for check in GRAPH.asset_check_keys if check.asset_key == key}
 
 
+def test_whoever_writes_a_table_holds_its_pool():
+    """Bug prevented: compaction of quarantine beside developing, for each held another pool."""
+    writers = {op.name: op.pool for job in ("live_images", "replay_quarantine", "upkeep_tables") for op in _ops(job)}
+    silver = {writers["developed_images"], writers["replay_quarantined_records"]}
+    assert {writers["upkeep_processed_images"], writers["upkeep_quarantined_images"]} == silver
+    for table in ("raw_images", "daily_uploads"):
+        assert writers[f"upkeep_{table}"] == writers[table] == f"images/{table}"
+
+
+def _ops(job: str) -> list[dg.OpDefinition]:
+    return [
+        node.definition
+        for node in defs.resolve_job_def(job).graph.nodes
+        if isinstance(node.definition, dg.OpDefinition)
+    ]
+
+
 def test_a_failed_comparison_with_the_broker_stops_developing():
     job = defs.resolve_job_def(LIVE_JOB)
     spec = job.asset_layer.get(dg.AssetCheckKey(dg.AssetKey(["images", "raw_images"]), "holds_what_the_broker_held"))

@@ -78,8 +78,11 @@ _ISO_BRANDS: dict[bytes, str] = {
 
 # A Netpbm signature is two letters; only with white space and a number behind them is it more than text.
 _NETPBM = re.compile(rb"P[1-6]\s+(#[^\n]*\n\s*)*\d+\s+\d+\s")
+# Atomic groups and a possessive repeat: a comment that was passed is never divided anew. Else `<!---->` a hundred times
+# over is as many choices as 2**100, and one small upload holds its process for ever.
 _SVG = re.compile(
-    rb"^\s*(<\?xml[^>]*\?>\s*)?(<!--.*?-->\s*|<!DOCTYPE\s+svg[^>]*>\s*)*<(\w+:)?svg[\s>]", re.IGNORECASE | re.DOTALL
+    rb"^\s*+(<\?xml[^>]*\?>\s*+)?(?:(?><!--.*?-->|<!DOCTYPE\s+svg[^>]*>)\s*+)*+<(\w+:)?svg[\s>]",
+    re.IGNORECASE | re.DOTALL,
 )
 
 _NOT_IMAGES: tuple[tuple[bytes, str], ...] = (

@@ -38,6 +38,9 @@ from transforms.tables import RAW_IMAGES
 Headers = list[tuple[str, bytes | None]]
 
 UNREADABLE_NAME = "\N{REPLACEMENT CHARACTER}"
+HEADER_OVERHEAD = 256
+"""Bytes that a header is counted with beside its name and value: as Python objects even an empty one takes some 250."""
+
 _EPOCH = date(1970, 1, 1)
 _DAY_MS = 86_400_000
 _LAST_MS = 253_402_300_799_999
@@ -127,7 +130,8 @@ class Batch:
 
     @property
     def weight(self) -> int:
-        """Bytes of everything so far, keys and headers too: a record may have 20 MB of headers and no value."""
+        """Bytes of everything so far, keys and headers too: a record may have 20 MB of headers and no value, or 100,000
+        headers of nothing."""
         return self.buffer.used + self._beside
 
     def add(self, partition: int, records: Sequence[Record]) -> None:
@@ -155,6 +159,7 @@ class Batch:
         self._header_values += header_values
         for beside in (keys, header_names, header_values):
             self._beside += sum(map(len, filter(None, beside)))
+        self._beside += HEADER_OVERHEAD * len(pairs)
         self._runs.append((partition, start, len(records)))
         self.last[partition] = self._offsets[-1]
 

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from resources.postgres import StatusRow, StatusUnavailable
+from resources.postgres import StatusRow
 
 log = logging.getLogger(__name__)
 
@@ -93,8 +93,9 @@ class StatusWriter:
                 return
             try:
                 self._store.put_many(batch)
-            except StatusUnavailable as error:
-                log.warning("%d states are left to the next landing: %s", len(batch), error)
+            except Exception as error:
+                # Not only StatusUnavailable: whatever it is, this thread is the only one, and the next batch may pass.
+                log.warning("%d states are left to the next landing: %s: %s", len(batch), type(error).__name__, error)
                 self._dropped(len(batch))
                 if not stopping:
                     with self._changed:

@@ -25,6 +25,13 @@ def test_a_topic_right_becomes_one_literal_rule_per_operation_with_the_topics_na
     assert len(rules) == 2
 
 
+def test_a_right_on_every_group_becomes_kafkas_wildcard_and_nothing_else_does():
+    one = parse_policy("identities: {a: {note: n, kafka: [{every_group: true, allow: [READ]}]}}")
+    assert acl_rules(one, "t") == [AclRule("User:a", "GROUP", "LITERAL", "*", "READ")]
+    wide = {rule.principal for rule in acl_rules(load_policy(), "t") if rule.name == "*"}
+    assert wide == {"User:operator"}, "services have groups of their own"
+
+
 def test_a_super_user_is_named_to_the_broker_and_needs_no_rule():
     policy = parse_policy(ONE)
     assert super_users(policy) == ["User:broker"]
@@ -50,6 +57,7 @@ def test_the_shipped_policy_has_two_super_users_and_no_service_is_one():
         ("identities: {a: {note: n, kafka: [{topic: t, allow: [SING]}]}}", "'READ', 'WRITE'"),
         ("identities: {a: {note: n, kafka: [{topic: t, group_prefix: g, allow: [READ]}]}}", "exactly one of"),
         ("identities: {a: {note: n, kafka: [{group_prefix: '', allow: [READ]}]}}", "every one"),
+        ("identities: {a: {note: n, kafka: [{every_group: false, allow: [READ]}]}}", "every_group"),
         ("identities: {a: {note: n, kafka: [{topic: t, allow: []}]}}", "at least 1"),
         ("identities: {a: {note: n, kafkas: []}}", "kafkas"),
         ("identities: {'a b': {note: n}}", "pattern"),

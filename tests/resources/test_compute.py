@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
-import struct
 import subprocess
 import sys
 import textwrap
 import time
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-from PIL import Image
 
 from cli.hostile import hostile_kinds, sound_jpeg, sound_png
 from resources.compute import CHUNK_IMAGES, DecodePool, DecodingUnavailable
 from resources.settings import Settings
+from tests.resources.heavy_images import hungry_png, slow_png
 from transforms.images import Developed, Rejected
 from transforms.reasons import Reason
 
@@ -29,20 +26,6 @@ from transforms.reasons import Reason
 def pool() -> Iterator[DecodePool]:
     with DecodePool(Settings(decode_workers=2)) as decoders:
         yield decoders
-
-
-def slow_png() -> bytes:
-    """A good PNG of 49 megapixels in 50 kB: nothing wrong with it, and about half a second of work."""
-    width = height = 7000
-    squeezer = zlib.compressobj(9)
-    row = bytes(1 + width * 3)
-    pixels = b"".join([*(squeezer.compress(row) for _ in range(height)), squeezer.flush()])
-
-    def chunk(tag: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + tag + body + struct.pack(">I", zlib.crc32(tag + body))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
 def workers() -> list[psutil.Process]:
@@ -97,15 +80,12 @@ def test_an_image_that_takes_too_long_is_stopped_and_the_others_of_its_chunk_are
 
 
 def test_an_image_that_needs_too_much_memory_is_turned_away_and_the_others_of_its_chunk_are_developed() -> None:
-    # 9000 x 5500 pixels with an alpha channel, 200 MB decoded and as much again to scale it.
-    target = io.BytesIO()
-    Image.new("LA", (9000, 5500)).save(target, "PNG", compress_level=1)
     with DecodePool(Settings(decode_workers=1, decode_memory_mb=256)) as pool:
-        one, hungry, other = pool.map([sound_jpeg(), target.getvalue(), sound_jpeg()])
+        one, hungry, other = pool.map([sound_jpeg(), hungry_png(), sound_jpeg()])
     assert isinstance(one, Developed) and isinstance(other, Developed)
     assert isinstance(hungry, Rejected) and hungry.reason is Reason.DECODE_MEMORY
     with DecodePool(Settings(decode_workers=1)) as pool:
-        assert isinstance(next(pool.map([target.getvalue()])), Developed), "it is a good image with the memory it needs"
+        assert isinstance(next(pool.map([hungry_png()])), Developed), "it is a good image with the memory it needs"
 
 
 def test_workers_know_neither_dagster_nor_the_lake_nor_keys(pool: DecodePool) -> None:

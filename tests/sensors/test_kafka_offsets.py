@@ -1,8 +1,11 @@
 """A tick of the Kafka sensor: real Delta tables, a real Dagster instance; only the broker's answer is handed in."""
 
+import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
@@ -12,7 +15,7 @@ from resources.kafka import KafkaUnavailable
 from resources.lake import Lake, open_lake
 from resources.progress import develop_app_id
 from resources.settings import Settings
-from sensors.kafka_offsets import LIVE_JOB, STREAM, kafka_offsets
+from sensors.kafka_offsets import LIVE_JOB, SILENT_SECONDS, STREAM, kafka_offsets
 from sensors.offset_cursor import OffsetCursor
 from transforms.landing_protocol import TopicState, partition_app_id
 from transforms.tables import PROCESSED_IMAGES, QUARANTINED_IMAGES, RAW_IMAGES
@@ -196,3 +199,55 @@ def test_any_old_cursor_makes_a_tick(tmp_path: Path, instance: dg.DagsterInstanc
 def test_the_clock_of_a_cursor_is_in_seconds_since_1970(tmp_path: Path, instance: dg.DagsterInstance):
     kept = OffsetCursor.loads(tick(tmp_path, instance).cursor)
     assert abs(kept.observed_at - datetime.now(UTC).timestamp()) < 60
+
+
+class _Hanging(Broker):
+    """A broker that answers only when it is let go."""
+
+    def watermarks(self, timeout_seconds: float | None = None) -> TopicState:
+        assert LET_GO.wait(30)
+        return super().watermarks(timeout_seconds)
+
+
+LET_GO = threading.Event()
+
+
+def test_what_does_not_answer_costs_a_tick_its_budget_and_no_more(
+    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("sensors.kafka_offsets.TICK_SECONDS", 0.2)
+    LET_GO.clear()
+    settings = SettingsResource(overrides={"home": str(tmp_path)})
+    hanging = _Hanging(settings=settings, partitions={"0": [0, 10]})
+    try:
+        first = evaluate(instance, hanging, LakeResource(settings=settings))
+        assert "took over 0.2 s" in reason(first)
+        # One look hangs; the next ticks do not hang a thread each beside it.
+        threads = threading.active_count()
+        assert "still hangs" in reason(evaluate(instance, hanging, LakeResource(settings=settings)))
+        assert threading.active_count() == threads
+    finally:
+        LET_GO.set()
+    deadline = time.monotonic() + 20
+    while not tick(tmp_path, instance).run_requests:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("said_last", [60.0, 3600.0])
+def test_a_run_that_has_said_nothing_for_long_is_failed_and_asked_for_again(
+    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, said_last: float
+):
+    """Bug prevented: a run whose end nobody noted was in flight for ever, and the lane stood still."""
+    run = instance.create_run_for_job(good_job, status=dg.DagsterRunStatus.STARTED)
+    instance.report_engine_event("a sign of life", run)
+    monkeypatch.setattr("sensors.kafka_offsets.time", SimpleNamespace(time=lambda: time.time() + said_last))
+    result = tick(tmp_path, instance)
+    found = instance.get_run_by_id(run.run_id)
+    assert found is not None
+    if said_last < SILENT_SECONDS:
+        assert found.status is dg.DagsterRunStatus.STARTED
+        assert "in flight" in reason(result)
+    else:
+        assert found.status is dg.DagsterRunStatus.FAILURE
+        assert "failed (1 in a row)" in reason(result)

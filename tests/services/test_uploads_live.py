@@ -257,6 +257,39 @@ def test_while_the_broker_is_away_images_are_refused_with_503_and_taken_again_by
 
 
 @pytest.mark.slow
+def test_while_the_broker_hangs_every_instance_refuses_with_503_and_says_when_to_try_again(
+    stack: LiveStack, doors: list[httpx.Client], headers: dict[str, str]
+) -> None:
+    """A broker that is stopped keeps its connections and answers nothing: only the delivery's own time ends the wait."""
+
+    def send(door: httpx.Client) -> httpx.Response:
+        return door.post("/v1/images", content=picture(), headers=headers)
+
+    # Connected and acknowledged before, so that what follows is a hang and no connection that was never made.
+    assert [send(door).status_code for door in doors] == [201, 201]
+    broker = psutil.Process(stack.pid("kafka"))
+    longest = stack.settings("uploads").kafka_timeout_seconds
+    try:
+        broker.suspend()
+        begun = time.monotonic()
+        with ThreadPoolExecutor(len(doors)) as threads:
+            refused = list(threads.map(send, doors))
+        waited = time.monotonic() - begun
+    finally:
+        broker.resume()
+    assert [answer.status_code for answer in refused] == [503, 503]
+    for answer in refused:
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["type"] == "urn:darkroom:problem:kafka_away"
+        assert int(answer.headers["retry-after"]) == answer.json()["retry_after"] > 0
+    assert waited < longest + 10, f"the senders waited {waited:.0f} s for their 503"
+    for door in doors:
+        until(lambda door=door: send(door).status_code == 201, 60)
+    stack.wait_healthy("kafka", *upload_services(stack))
+    assert stack.pid("kafka") == broker.pid, "it was another broker that took the images"
+
+
+@pytest.mark.slow
 def test_while_postgresql_is_away_images_are_taken_and_their_state_is_answered_503(
     stack: LiveStack, doors: list[httpx.Client], headers: dict[str, str]
 ) -> None:

@@ -9,20 +9,27 @@ import os
 import pwd
 import shutil
 import socket
+import ssl
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import psutil
 import psycopg
 import pytest
 
+from cli.dagster_api import UNFINISHED, DagsterApi
+from cli.settle import wait_until_settled
+from resources.kafka import watermarks
 from stack.paths import Layout
 from stack.postgres_place import area_of, can_pass
 from stack.processes import living
 from stack.state import StackState, load_state
-from tests.live_stack import bring_up, run_darkroom, tear_down
+from tests.live_stack import LiveStack, bring_up, run_darkroom, tear_down
+from tests.system.history import Acknowledged, png, violations
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
 AS_ROOT = os.getuid() == 0
@@ -65,18 +72,64 @@ def noted(home: Path) -> list[str]:
         return [row[0] for row in connection.execute("SELECT id FROM images.image_status ORDER BY id")]
 
 
-def test_up_after_every_process_was_killed_goes_on_with_the_data_and_the_ports(area: Path):
-    home = area / "home"
-    bring_up(home)
-    note(home, "before")
-    before = load_state(home)
-    for process in sorted(processes_of(before), key=lambda one: one.name() != "supervisord"):
+def upload(stack: LiveStack, seeds: range) -> list[Acknowledged]:
+    """New images to both doors in turn; each is acknowledged."""
+    headers = {"Authorization": f"Bearer {stack.token()}"}
+    told = []
+    with httpx.Client(verify=ssl.create_default_context(cafile=stack.ca), headers=headers, timeout=40) as client:
+        for seed in seeds:
+            answer = client.post(f"{stack.uploads_urls[seed % 2]}/v1/images", content=png(seed))
+            assert answer.status_code == 201, answer.text
+            told.append(Acknowledged(*(answer.json()[name] for name in ("id", "partition", "offset"))))
+    return told
+
+
+def launch_and_wait_until_started(dagster: DagsterApi) -> str:
+    """A run of the live lane whose process has begun; returns its id."""
+    run_id = dagster.launch("live_images", {})
+    deadline = time.monotonic() + 60
+    while (status := dagster.run(run_id).status) != "STARTED":
+        assert status in UNFINISHED and time.monotonic() < deadline, status
+        time.sleep(0.02)
+    return run_id
+
+
+def kill_all(state: StackState) -> None:
+    """kill -9 of every process of the stack, the supervisor first: it would start the others again."""
+    doomed = sorted(processes_of(state), key=lambda one: one.name() != "supervisord")
+    for process in doomed:
         if process.is_running():
             process.kill()
-    again = bring_up(home)
-    again.wait_healthy()
-    assert noted(home) == ["before"]
-    assert load_state(home).ports == before.ports
+    psutil.wait_procs(doomed, timeout=10)
+    assert processes_of(state) == []
+
+
+def test_up_after_every_process_was_killed_goes_on_with_the_data_and_the_ports(area: Path):
+    """While images wait and a run is at work: none is lost or doubled, and no run stands as if it went on."""
+    home = area / "home"
+    running = bring_up(home)
+    note(home, "before")
+    before = load_state(home)
+    dagster = DagsterApi(running.dagster_url)
+    try:
+        acknowledged = upload(running, range(12))
+        run_id = launch_and_wait_until_started(dagster)
+        kill_all(before)
+
+        again = bring_up(home)
+        again.wait_healthy()
+        assert "before" in noted(home)
+        assert load_state(home).ports == before.ports
+        settings = again.settings()
+        wait_until_settled(settings, again.dagster_url, 90)
+        topic_id = watermarks(settings, settings.topic).topic_id
+        assert list(violations(settings.lake_root, acknowledged, topic_id)) == []
+        assert dagster.unfinished() == []
+        killed = dagster.run(run_id)
+        assert killed.status == "FAILURE", "had it ended well, the kill came too late"
+        assert "The process of this run is gone" in killed.error
+    finally:
+        dagster.close()
 
 
 def test_up_after_the_supervisor_was_killed_ends_what_it_left_and_says_so(area: Path):

@@ -212,21 +212,76 @@ def test_dagsters_identity_cannot_write_to_the_topic(stack: LiveStack):
     assert outcome[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
 
 
-def test_a_broker_of_another_authority_is_refused(stack: LiveStack, tmp_path: Path):
+@pytest.fixture
+def other(tmp_path: Path) -> Layout:
+    """Another authority of the same name, and a certificate of its for the identity `operator`."""
     from datetime import UTC, datetime
 
     from stack.ca import issue
 
-    other = Layout(tmp_path)
-    other.tls.mkdir()
-    other.secrets.mkdir()
-    issue(other, [], datetime.now(UTC))
+    made = Layout(tmp_path)
+    made.tls.mkdir()
+    made.secrets.mkdir()
+    issue(made, ["operator"], datetime.now(UTC))
+    return made
+
+
+def test_a_broker_of_another_authority_is_refused(stack: LiveStack, other: Layout):
+    from resources.kafka import KafkaUnavailable, watermarks
+
     config = {**stack.status()["kafka"]["config"], "ssl.ca.location": str(other.ca), "log_level": "0"}
     said: list[str] = []
+    client = AdminClient({**config, "error_cb": lambda error: said.append(str(error))})
     with pytest.raises(KafkaException):
-        AdminClient({**config, "error_cb": lambda error: said.append(str(error))}).list_topics(timeout=5)
+        client.list_topics(timeout=5)
+    client.poll(1)  # what stands behind the failure comes by the callback
+    assert any("certificate verify failed" in error for error in said), said
+    settings = stack.settings().model_copy(update={"kafka_ca": other.ca, "kafka_timeout_seconds": 2.0})
+    with pytest.raises(KafkaUnavailable, match="certificate verify failed"):
+        watermarks(settings, settings.topic)
     with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
         httpx.get(stack.uploads_urls[0], verify=ssl.create_default_context(cafile=str(other.ca)))
+
+
+@pytest.mark.parametrize("name", ["kafka", "kafka-controller"])
+def test_a_client_certificate_of_another_authority_is_refused_by_kafka(stack: LiveStack, other: Layout, name: str):
+    """It names an identity that exists: whoever took names without asking who signed them would let it in."""
+    port = load_state(stack.home).ports[name]
+    own = Layout(stack.home)
+
+    def first_answer(owner: Layout, identity: str) -> bytes:
+        context = ssl.create_default_context(cafile=stack.ca)
+        context.load_cert_chain(owner.certificate(identity), owner.key(identity))
+        with (
+            socket.create_connection(("127.0.0.1", port), 5) as plain,
+            context.wrap_socket(plain, server_hostname="127.0.0.1") as encrypted,
+        ):
+            encrypted.settimeout(0.5)
+            return encrypted.recv(1)
+
+    with pytest.raises(ssl.SSLError, match="ALERT_CERTIFICATE_UNKNOWN"):
+        first_answer(other, "operator")
+    with pytest.raises(TimeoutError):
+        first_answer(own, "operator")  # taken: the broker waits for a request
+
+
+def test_a_kafka_client_with_a_certificate_of_another_authority_is_told_that_it_is_the_certificate(
+    stack: LiveStack, other: Layout
+):
+    from resources.kafka import KafkaUnavailable, watermarks
+
+    foreign = {"kafka_certificate": other.certificate("operator"), "kafka_key": other.key("operator")}
+    settings = stack.settings().model_copy(update={**foreign, "kafka_timeout_seconds": 2.0})
+    with pytest.raises(KafkaUnavailable, match="alert certificate unknown"):
+        watermarks(settings, settings.topic)
+
+
+def test_a_client_certificate_of_another_authority_is_refused_by_postgres(stack: LiveStack, other: Layout):
+    from psycopg.conninfo import make_conninfo
+
+    foreign = {"sslcert": str(other.certificate("operator")), "sslkey": str(other.key("operator"))}
+    with pytest.raises(psycopg.OperationalError, match="alert unknown ca"):
+        psycopg.connect(make_conninfo(stack.status()["postgres"]["dsn"], **foreign))
 
 
 @pytest.mark.parametrize(

@@ -105,17 +105,29 @@ def read(lake_root: str, table: str, columns: list[str]) -> pl.DataFrame:
     return pl.read_delta(f"{lake_root}/{table}", columns=columns)
 
 
-def violations(lake_root: str, acknowledged: list[Acknowledged]) -> Iterator[str]:
-    """Every promise that the tables break, as a sentence; nothing when all hold."""
-    raw = read(lake_root, RAW, ["topic", "topic_id", "partition", "offset"])
+def violations(lake_root: str, acknowledged: list[Acknowledged], topic_id: str) -> Iterator[str]:
+    """Every promise that the tables break, as a sentence; nothing when all hold.
+
+    Args:
+        topic_id: the broker's id of the topic that acknowledged; a place in another topic's log proves nothing.
+    """
+    raw = read(lake_root, RAW, ["topic", "topic_id", "partition", "offset", "key"])
     processed = read(lake_root, PROCESSED, ["id"])
-    doubled_raw = raw.height - raw.unique().height
+    doubled_raw = raw.height - raw.select("topic", "topic_id", "partition", "offset").n_unique()
     if doubled_raw:
         yield f"{doubled_raw} records stand in bronze more than once"
-    held = set(zip(raw["partition"].to_list(), raw["offset"].to_list(), strict=True))
+    ours = raw.filter(pl.col("topic_id") == topic_id).select("partition", "offset", "key")
+    held = {(partition, offset): key for partition, offset, key in ours.iter_rows()}
     lost = [one for one in acknowledged if (one.partition, one.offset) not in held]
     if lost:
         yield f"{len(lost)} acknowledged records are not in bronze, the first: {lost[0]}"
+    kept = [(one, held[one.partition, one.offset]) for one in acknowledged if (one.partition, one.offset) in held]
+    strange = [(one, key) for one, key in kept if key != one.id.encode()]
+    if strange:
+        yield (
+            f"{len(strange)} acknowledged places hold another record, the first: {strange[0][0]} has the key "
+            f"{strange[0][1]!r}"
+        )
     times = Counter(processed["id"].to_list())
     doubled = [id for id, count in times.items() if count > 1]
     if doubled:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import ssl
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -57,20 +58,33 @@ def reasons(stack: LiveStack) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Twice:
-    """Two demos, and how many rows the tables had before the first."""
+    """Two demos, how many rows the tables had before the first, and what each door took meanwhile, by its address."""
 
     first: Printed
     second: Printed
     landed_before: int
+    taken: dict[str, int]
+
+
+def taken(stack: LiveStack) -> dict[str, int]:
+    """Images that each door has taken since it was started, as Prometheus reads them."""
+    trusted = ssl.create_default_context(cafile=stack.ca)
+    counted = {}
+    for url in stack.uploads_urls:
+        text = httpx.get(f"{url}/metrics", verify=trusted, timeout=30).text
+        found = re.search(r'^darkroom_uploads_images_total\{outcome="accepted"\} (\S+)$', text, re.MULTILINE)
+        counted[url] = int(float(found[1])) if found else 0
+    return counted
 
 
 @pytest.fixture(scope="module")
 def twice(stack: LiveStack) -> Twice:
     lake = Path(stack.status()["lake"]["root"])
     before = table(stack, "raw_images").height if (lake / "images" / "raw_images" / "_delta_log").is_dir() else 0
+    doors = taken(stack)
     first = printed(stack.run("demo", timeout=1200))
     second = printed(stack.run("demo", timeout=600))
-    return Twice(first, second, before)
+    return Twice(first, second, before, {url: count - doors[url] for url, count in taken(stack).items()})
 
 
 def test_the_first_demo_sends_every_image_and_every_hostile_kind(stack, twice):
@@ -83,6 +97,13 @@ def test_the_first_demo_sends_every_image_and_every_hostile_kind(stack, twice):
     assert acknowledged + straight == good + len(kinds)
     assert straight == refused + sum(kind.straight for kind in kinds)
     assert rows["landed"][0] >= acknowledged + straight
+
+
+def test_both_doors_took_their_share_and_together_what_was_acknowledged(twice):
+    """Bug prevented: a `send` that knows one door only, so that the second is never tried."""
+    assert len(twice.taken) == 2
+    assert sum(twice.taken.values()) >= twice.first.table["sent: acknowledged by the doors"][0]
+    assert all(count > 100 for count in twice.taken.values()), twice.taken
 
 
 def test_the_table_says_what_the_tables_hold(stack, twice):
@@ -141,8 +162,6 @@ def test_every_acknowledged_image_is_developed_once_and_every_hostile_kind_ends_
 
 
 def test_the_printed_addresses_answer(stack, twice):
-    import ssl
-
     trusted = ssl.create_default_context(cafile=stack.ca)
     urls = re.findall(r"https?://127\.0\.0\.1:\d+(?:/docs)?(?=\s)", twice.second.text)
     assert len(urls) >= 2

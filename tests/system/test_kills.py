@@ -18,6 +18,7 @@ import pytest
 
 from cli.dagster_api import DagsterApi
 from cli.settle import wait_until_settled
+from resources.kafka import watermarks
 from tests.live_stack import LiveStack
 from tests.system.history import History, Sender, violations
 
@@ -78,7 +79,12 @@ class Siege:
 
     history: History
     lake: str
+    topic_id: str
     acknowledged_after: dict[str, int]
+
+    def violations(self) -> list[str]:
+        """Every promise that was broken."""
+        return list(violations(self.lake, self.history.acknowledged, self.topic_id))
 
 
 def besiege(stack: LiveStack, rounds: int, first_seed: int) -> Siege:
@@ -103,8 +109,9 @@ def besiege(stack: LiveStack, rounds: int, first_seed: int) -> Siege:
     for history in histories:
         merged.acknowledged += history.acknowledged
         merged.refused += history.refused
-    wait_until_settled(stack.settings("operator"), stack.dagster_url, SETTLE_SECONDS)
-    return Siege(merged, stack.settings("operator").lake_root, after)
+    settings = stack.settings("operator")
+    wait_until_settled(settings, stack.dagster_url, SETTLE_SECONDS)
+    return Siege(merged, settings.lake_root, watermarks(settings, settings.topic).topic_id, after)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +122,7 @@ def siege(stack: LiveStack) -> Siege:
 
 def test_every_acknowledged_image_is_in_bronze_once_and_developed_once(siege: Siege) -> None:
     assert len(siege.history.acknowledged) > 100, f"too few to prove anything; refusals: {siege.history.refused}"
-    assert list(violations(siege.lake, siege.history.acknowledged)) == []
+    assert siege.violations() == []
 
 
 def test_images_are_taken_again_after_each_kill(siege: Siege) -> None:
@@ -132,5 +139,5 @@ def test_a_killed_broker_is_felt_at_the_door_and_not_hidden(siege: Siege) -> Non
 def test_the_siege_repeated_breaks_no_promise(stack: LiveStack) -> None:
     rounds = int(os.environ.get("DARKROOM_SOAK_ROUNDS", "12"))
     siege = besiege(stack, rounds=rounds, first_seed=50_000_000)
-    assert list(violations(siege.lake, siege.history.acknowledged)) == []
+    assert siege.violations() == []
     print(f"{rounds} rounds, {len(siege.history.acknowledged)} acknowledged, refused {dict(siege.history.refused)}")

@@ -6,6 +6,7 @@ Skips where there is no Chromium; `make test` installs it with apt as root on De
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,5 +89,11 @@ def test_the_sensor_is_on_and_its_ticks_are_there(browser_page: Page) -> None:
     browser_page.goto("/automation", wait_until="domcontentloaded")
     for name in ("kafka_offsets", "run_failures", "hourly_upkeep"):
         expect(browser_page.get_by_text(name, exact=True).first).to_be_visible()
-    switches = browser_page.get_by_role("checkbox", checked=True)
-    expect(switches.first).to_be_attached()
+    browser_page.goto("/locations/darkroom/sensors/kafka_offsets", wait_until="domcontentloaded")
+    rows = browser_page.get_by_role("row")
+    expect(rows.filter(has_text="Asks for one run of the live lane")).to_be_visible()
+    expect(rows.filter(has_text="Running").get_by_role("checkbox")).to_be_checked()
+    # A tick's own row, with what it asked for; the row "Latest tick" above has no log.
+    ticks = rows.filter(has_text="View logs").filter(has_text=re.compile(r"\d runs? requested"))
+    expect(ticks.first).to_be_visible()
+    expect(ticks.first).to_have_text(re.compile(r'"version":1'))

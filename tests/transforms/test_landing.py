@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from transforms.landing import UNREADABLE_NAME, Batch, Headers, ValueBuffer, repaired_headers
+from transforms.landing import HEADER_OVERHEAD, UNREADABLE_NAME, Batch, Headers, ValueBuffer, repaired_headers
 from transforms.tables import RAW_IMAGES
 
 TOPIC_ID = "AAAAAAAAQACAAAAAAAAAAA"
@@ -230,4 +230,4 @@ def test_a_batch_knows_the_weight_of_keys_and_headers_too() -> None:
     """Landing commits by it: else records of nothing but headers would fill the memory."""
     batch = Batch(ValueBuffer(16))
     batch.add(0, [Sent(0, None, b"k" * 7, [("name", b"h" * 100), ("none", None)]), Sent(1, b"abc", None, None)])
-    assert (batch.bytes, batch.weight) == (3, 3 + 7 + 4 + 100 + 4)
+    assert (batch.bytes, batch.weight) == (3, 3 + 7 + 4 + 100 + 4 + 2 * HEADER_OVERHEAD)

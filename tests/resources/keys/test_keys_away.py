@@ -76,7 +76,7 @@ def test_a_damaged_object_is_unavailable_and_named(content, store, another, root
     key = store.current_key(DAY, ALICE)
     path = next(path for path in root.rglob("*.json") if path.name.startswith(f"{ALICE}-"))
     path.write_bytes(content)
-    with pytest.raises(KeyUnavailable, match=path.name):
+    with pytest.raises(KeyUnavailable, match=path.name.partition("-")[2]):
         another().open_key(key.name)
 
 
