@@ -23,6 +23,7 @@ MODULES = (
     "cli.demo",
     "cli.quarantine",
     "cli.loss",
+    "cli.lake",
 )
 
 app = typer.Typer(

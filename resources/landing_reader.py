@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import bisect
 import time
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from resources.failures import TransientFailure
 from resources.kafka import ErrorMemory, KafkaUnavailable, failure
 from resources.settings import Settings
-from transforms.landing import Batch
 from transforms.landing_protocol import TopicState
 
 if TYPE_CHECKING:
@@ -31,6 +30,19 @@ _MOST_MESSAGES = 300
 
 class TopicChanged(TransientFailure):
     """The topic is no longer what it was when landing began: the plan has to be made again."""
+
+
+class Taking(Protocol):
+    """What records are read into; `transforms.landing.Batch` is one."""
+
+    @property
+    def weight(self) -> int:
+        """Bytes taken so far."""
+        ...
+
+    def add(self, partition: int, records: Sequence[Any]) -> None:
+        """Take records of one partition, offsets rising."""
+        ...
 
 
 class Reader:
@@ -55,7 +67,7 @@ class Reader:
         # Seconds of waiting without an answer; the time that a slow disk takes between two reads is none of them.
         self._silent = 0.0
 
-    def read(self, batch: Batch) -> None:
+    def read(self, batch: Taking) -> None:
         """Add the next chunk to the batch."""
         asked = time.monotonic()
         messages = self._consumer.consume(self._chunk, _POLL_SECONDS)
@@ -79,7 +91,7 @@ class Reader:
         mean = (batch.weight - before) / len(messages)
         self._chunk = max(1, min(_MOST_MESSAGES, int(_CHUNK_BYTES / max(mean, 1.0))))
 
-    def _take(self, batch: Batch, partition: int, run: list[Any]) -> None:
+    def _take(self, batch: Taking, partition: int, run: list[Any]) -> None:
         end = self._ends[partition]
         if run[-1].offset() >= end:
             run = run[: bisect.bisect_left(run, end, key=_offset)]

@@ -1,4 +1,7 @@
-"""`darkroom accept-loss` as a person types it: the running stack's broker, with a topic and a lake of a test's own."""
+"""`darkroom accept-loss`, `reland` and `lake` as a person types them.
+
+On the running stack's broker, with a topic and a lake of a test's own.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from confluent_kafka.admin import (
 
 from resources.kafka import admin
 from resources.landing import LandingStopped
-from tests.live_stack import LiveStack
+from tests.live_stack import LiveStack, run_darkroom
 from tests.resources.stream import Stream, own_stream
 from transforms.tables import RAW_IMAGES
 
@@ -45,19 +48,15 @@ def stream(stack: LiveStack, tmp_path: Path) -> Iterator[Stream]:
                     future.result(20)
 
 
-def accept_loss(stack: LiveStack, stream: Stream, *options: str, code: int = 0) -> str:
-    """What the command says of the stream."""
-    from tests.live_stack import run_darkroom
-
-    done = run_darkroom(
-        stack.home,
-        "accept-loss",
-        *options,
-        DARKROOM_TOPIC=stream.topic,
-        DARKROOM_LAKE=stream.settings.lake,
-    )
+def command(stack: LiveStack, stream: Stream, *arguments: str, code: int = 0) -> str:
+    """What a command says of the stream."""
+    done = run_darkroom(stack.home, *arguments, DARKROOM_TOPIC=stream.topic, DARKROOM_LAKE=stream.settings.lake)
     assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout
+    return done.stdout if code == 0 else done.stderr
+
+
+def accept_loss(stack: LiveStack, stream: Stream, *options: str, code: int = 0) -> str:
+    return command(stack, stream, "accept-loss", *options, code=code)
 
 
 def test_deleted_records_are_shown_and_gone_behind_only_when_a_person_says_so_and_why(
@@ -102,3 +101,28 @@ def test_going_on_without_saying_why_is_refused(stack: LiveStack, stream: Stream
     stream.send([b"a"])
     stream.lander().land()
     accept_loss(stack, stream, "--yes", code=2)
+
+
+def test_a_restore_of_bronze_is_refused_and_what_one_took_comes_back_when_a_person_says_so(
+    stack: LiveStack, stream: Stream
+) -> None:
+    stream.send([b"a"])
+    stream.lander().land()
+    stream.send([b"b", b"c"])
+    stream.lander().land()
+    refused = command(stack, stream, "lake", "restore", RAW_IMAGES.name, "--version", "1", "--yes", code=1)
+    assert "rewind rows but not identifiers" in refused and "darkroom reland --from" in refused
+
+    # Another tool does not know better.
+    table = stream.lake.open(RAW_IMAGES.name)
+    table.restore(table.version() - 1)
+    shown = command(stack, stream, "reland", "--from", "0")
+    assert "partition 0: 2 offsets without a row, 1 to 2" in shown and "--yes --why" in shown
+    assert stream.offsets() == {0: [0]}
+    command(stack, stream, "reland", "--from", "0", "--yes", code=2)
+    written = command(stack, stream, "reland", "--from", "0", "--yes", "--why", "a restore by hand")
+    assert "2 records written in 1 commits" in written
+    assert stream.offsets() == {0: [0, 1, 2]}
+    assert "Nothing is missing" in command(stack, stream, "reland", "--from", "0")
+    assert "a restore by hand" in command(stack, stream, "lake", "history", RAW_IMAGES.name)
+    assert "Valid ones: 0, 1" in command(stack, stream, "reland", "--from", "0", "--partition", "9", code=2)

@@ -1,7 +1,7 @@
 """Records that their producer compressed: good ones land, and none becomes too large for whoever reads it.
 
-Bug prevented: `max.message.bytes` bounds a batch as it travels. 60 MiB of zeros travel as two kilobytes; the broker took
-them, no consumer could, and landing of every partition stopped at them for good.
+Bug prevented: `max.message.bytes` bounds a batch as it travels. 60 MiB of zeros travel as two kilobytes; the broker
+took them, no consumer could, and landing of every partition stopped at them for good.
 """
 
 from __future__ import annotations

@@ -1,0 +1,108 @@
+"""`darkroom reland` and `darkroom lake restore`: what a person does when rows of the lake are gone, or wrong.
+
+RESTORE is Delta's own way back to an earlier version. It rewinds rows and not transaction identifiers, so that in a
+table whose identifiers say how far its input was taken in, the rows it takes would never come again. Such tables are
+refused here, and `reland` is offered: it writes just the rows that bronze lacks.
+"""
+
+from __future__ import annotations
+
+import getpass
+from typing import Annotated
+
+import typer
+
+from cli.context import current_settings, output, plainly
+
+lake_commands = typer.Typer(no_args_is_help=True, help="Versions of the lake's tables.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add `reland` and the group `lake`."""
+    app.command("reland")(land_again)
+    app.add_typer(lake_commands, name="lake")
+    lake_commands.command("history")(history)
+    lake_commands.command("restore")(restore)
+
+
+@plainly
+def land_again(
+    start: Annotated[int, typer.Option("--from", min=0, help="First offset to look at, of each partition.")],
+    partition: Annotated[int | None, typer.Option(min=0, help="Only this partition.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it. Without this, only say what is missing.")] = False,
+    why: Annotated[str, typer.Option(help="Why; kept in the history of bronze. Needed with --yes.")] = "",
+    who: Annotated[str | None, typer.Option(help="Who decides; this account's name unless given.")] = None,
+) -> None:
+    """Write again the records that landed once and whose rows bronze has lost. A dry run unless --yes is given."""
+    if yes and not why.strip():
+        raise typer.BadParameter("--yes needs --why TEXT: it is kept in the history of bronze.")
+
+    from resources.lake import open_lake
+    from resources.reland import reland
+
+    settings = current_settings()
+    try:
+        found = reland(
+            settings,
+            open_lake(settings),
+            start=start,
+            partition=partition,
+            who=who or getpass.getuser(),
+            why=why.strip() or "(dry run)",
+            dry_run=not yes,
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    console = output()
+    for gap in found.gaps:
+        console.print(gap.sentence, soft_wrap=True, markup=False)
+    if found.written:
+        rest = sum(gap.offsets for gap in found.gaps) - found.records
+        told = f"; {rest} offsets hold no record, or none that the broker still has" if rest else ""
+        console.print(f"{found.records} records written in {found.commits} commits{told}.", soft_wrap=True)
+    elif not found.gaps:
+        console.print(f"Nothing is missing: every offset that landed from {start} on has its row.", soft_wrap=True)
+    elif not yes:
+        console.print("To write those that the broker holds: the same with --yes --why TEXT", soft_wrap=True)
+    else:
+        console.print("None of them is left at the broker; nothing was written.", soft_wrap=True)
+
+
+@plainly
+def history(
+    table: Annotated[str, typer.Argument(help="Name of the table, such as images/raw_images.")],
+    limit: Annotated[int, typer.Option(min=1, help="How many versions, the newest first.")] = 20,
+) -> None:
+    """The versions of a table: when, what was done, and what a person said of it."""
+    from rich.table import Table
+
+    from resources.restore import versions_of
+
+    settings = current_settings()
+    shown = Table("version", "when (UTC)", "operation", "said", box=None)
+    for one in versions_of(settings, table, limit):
+        shown.add_row(str(one.version), f"{one.when:%Y-%m-%d %H:%M:%S}", one.operation, one.said)
+    output().print(shown)
+
+
+@plainly
+def restore(
+    table: Annotated[str, typer.Argument(help="Name of the table, such as images/daily_uploads.")],
+    version: Annotated[int, typer.Option(min=0, help="The version to go back to; `darkroom lake history` lists them.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do it. Without this, only say what it would do.")] = False,
+) -> None:
+    """Put a table back to an earlier version, as a new version. A dry run unless --yes is given."""
+    from resources.restore import restore_table
+
+    done = restore_table(current_settings(), table, version, dry_run=not yes)
+    console = output()
+    console.print(
+        f"{table}: version {done.before} has {done.rows_before} rows, version {version} has {done.rows_then}.",
+        soft_wrap=True,
+    )
+    console.print(
+        f"Version {done.after} is version {version} again."
+        if done.after is not None
+        else "To do it: the same with --yes",
+        soft_wrap=True,
+    )
