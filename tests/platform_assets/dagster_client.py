@@ -25,7 +25,7 @@ query($id: ID!) { runOrError(runId: $id) { ... on Run {
 } } }"""
 TICKS = """
 query($selector: SensorSelector!) { sensorOrError(sensorSelector: $selector) { ... on Sensor { sensorState {
-  status ticks(limit: 20) { status timestamp runIds skipReason error { message } cursor }
+  status ticks(limit: 200) { status timestamp runIds skipReason error { message } cursor }
 } } } }"""
 RUNS = """
 query($filter: RunsFilter) { runsOrError(filter: $filter, limit: 50) {

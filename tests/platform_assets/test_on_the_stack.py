@@ -24,9 +24,11 @@ from resources.lake import open_lake
 from resources.landing import Lander
 from tests.live_stack import LiveStack
 from tests.platform_assets.dagster_client import FRESHNESS, RUNS, DagsterClient, checked, materialized
+from tests.resources.stream import until_readable
 from transforms.tables import PROCESSED_IMAGES, RAW_IMAGES
 
-pytestmark = pytest.mark.stack
+# Tests wait for runs that others may be ahead of; what each wait may take is said where it waits.
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
 LIVE = ("raw_images", "processed_images", "quarantined_images", "daily_uploads")
 
 
@@ -241,6 +243,7 @@ def holes(stack: LiveStack, tmp_path: Path):
             producer.produce(topic, value=f"{number}-{record}", key="k", headers=[("a", b"1")])
         producer.flush(30)
         (producer.commit_transaction if commit else producer.abort_transaction)(30)
+    until_readable(settings, 0, 12)
     lake = open_lake(settings)
     Lander(settings, lake).land()
     yield settings, lake

@@ -1,4 +1,4 @@
-"""Good images that cost more than a low limit lets them: nothing is wrong with them but the time or memory they take."""
+"""Good images that cost more than a low limit lets them: all that is wrong is the time or memory that they take."""
 
 from __future__ import annotations
 

@@ -101,6 +101,14 @@ class Stream:
                 time.sleep(0.1)
 
 
+def until_readable(settings: Settings, partition: int, end: int, seconds: float = 30) -> None:
+    """Wait until a partition is readable up to an offset: a commit is answered before its markers are in the log."""
+    deadline = time.monotonic() + seconds
+    while (found := watermarks(settings, settings.topic).partitions[partition][1]) < end:
+        assert time.monotonic() < deadline, f"readable up to {found} and not {end} after {seconds:g} s"
+        time.sleep(0.05)
+
+
 def _id_of(broker: Admin, topic: str) -> str | None:
     """Its id; None while the broker does not know yet the topic that its controller has made."""
     try:

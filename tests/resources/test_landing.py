@@ -26,7 +26,7 @@ from resources.landing_writer import BatchWriter
 from resources.settings import load_settings
 from tests.live_stack import LiveStack
 from tests.resources.raw_producer import produce_raw
-from tests.resources.stream import Stream, own_stream
+from tests.resources.stream import Stream, own_stream, until_readable
 from transforms.landing import Batch
 from transforms.landing_protocol import LossKind, TopicState
 from transforms.tables import RAW_IMAGES
@@ -160,6 +160,7 @@ def test_holes_that_transactions_leave_are_legal_and_end_no_run_early_or_never(s
         else:
             producer.flush(30)
             producer.abort_transaction(30)
+    until_readable(stream.settings, 0, 6)
     result = stream.lander().land()
     assert [row["payload"] for row in stream.rows()] == [b"kept", b"kept too"]
     assert result.partitions[0].end == 6
@@ -177,6 +178,7 @@ def test_an_open_transaction_holds_back_only_what_lies_behind_it(stream: Stream)
     assert producer.flush(30) == 0
     assert stream.lander().land().records == 1
     producer.commit_transaction(30)
+    until_readable(stream.settings, 0, 3)
     assert stream.lander().land().records == 1
     assert [row["payload"] for row in stream.rows()] == [b"before", b"open"]
 
