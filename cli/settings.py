@@ -35,7 +35,10 @@ def rows() -> list[tuple[str, str, str]]:
     """Name, default and description of every setting, in the order of the code."""
     from resources.settings import Settings
 
-    return [(name, _shown(field.default), field.description or "") for name, field in Settings.model_fields.items()]
+    return [
+        (name, _shown(field.get_default(call_default_factory=True)), field.description or "")
+        for name, field in Settings.model_fields.items()
+    ]
 
 
 def page() -> str:

@@ -125,12 +125,20 @@ class Admin:
     """Questions to and changes of the cluster, each bounded by `kafka_timeout_seconds`; close it after use."""
 
     def __init__(self, settings: Settings) -> None:
+        from confluent_kafka import KafkaException
         from confluent_kafka.admin import AdminClient
 
         self._settings = settings
         self._errors = ErrorMemory()
         config: dict[str, Any] = {**client_config(settings), "error_cb": self._errors, "logger": _logger}
-        self.client: AdminClient = AdminClient(config)
+        try:
+            self.client: AdminClient = AdminClient(config)
+        except KafkaException as error:
+            raise KafkaRefused(
+                f"librdkafka takes no client with these properties: {error.args[0].str()}. Those of the setting "
+                f"kafka_extra are {', '.join(sorted(settings.kafka_extra)) or 'none'}; put it right and run again.",
+                {"bootstrap": settings.kafka_bootstrap, "error": error.args[0].name()},
+            ) from error
 
     def topic_id(self, topic: str) -> str:
         """Kafka's id of the topic as it is now, 22 characters; costs one request (about 1 ms)."""

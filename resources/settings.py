@@ -59,7 +59,8 @@ class Settings(BaseSettings):
     kafka_extra: dict[str, str] = Field(
         default_factory=dict,
         description="Further librdkafka properties, applied last, for instance SASL for a managed cluster. An unknown "
-        "one stops the door at its start and every run at its first question, with librdkafka's sentence.",
+        "one stops the door at its start and every run at its first question, with librdkafka's sentence. Properties "
+        "of several sources (file, environment) come together, by name.",
     )
     kafka_timeout_seconds: Annotated[float, Field(gt=0, le=300)] = Field(
         default=20.0,

@@ -102,7 +102,7 @@ PROCESSED_IMAGES = TableSpec(
             _column("brightness", pa.float64(), "mean luma, 0 to 255", False),
             _column("sharpness", pa.float64(), "variance of the luma's Laplacian", False),
             _column("sha256", pa.binary(), "sealed: SHA-256 of the image"),
-            _column("thumbnail", pa.binary(), "sealed: WebP thumbnail, longest side 256 px, no metadata"),
+            _column("thumbnail", pa.binary(), "sealed: WebP thumbnail, longest side `thumbnail_pixels`, no metadata"),
             _column("label", pa.binary(), "sealed: label given by the uploader, UTF-8"),
             _column("uploader", pa.binary(), "sealed: uploader's name, UTF-8"),
             _column("filename", pa.binary(), "sealed: file name given by the uploader, UTF-8"),

@@ -19,6 +19,8 @@ from resources.dagster_resources import KafkaResource, LakeResource
 from transforms.tables import DAILY_UPLOADS, PROCESSED_IMAGES, QUARANTINED_IMAGES, RAW_IMAGES, TableSpec
 
 if TYPE_CHECKING:
+    from deltalake import Field
+
     from resources.lake import Lake
 
 WARN_SHARE = 0.10
@@ -142,8 +144,8 @@ def schema_result(lake: "Lake", spec: TableSpec) -> dg.AssetCheckResult:
     from deltalake import Schema
 
     handle = lake.open(spec.name)
-    expected = {(field.name, str(field.type)) for field in Schema.from_arrow(spec.schema).fields}
-    found = {(field.name, str(field.type)) for field in handle.schema().fields}
+    expected = {(field.name, _type_of(field)) for field in Schema.from_arrow(spec.schema).fields}
+    found = {(field.name, _type_of(field)) for field in handle.schema().fields}
     partitions = tuple(handle.metadata().partition_columns)
     rows = [("only in the table", name, kind) for name, kind in sorted(found - expected)]
     rows += [("only specified", name, kind) for name, kind in sorted(expected - found)]
@@ -155,6 +157,10 @@ def schema_result(lake: "Lake", spec: TableSpec) -> dg.AssetCheckResult:
         passed=not rows,
         metadata={"columns": len(found), "differences": markdown_table(["where", "column", "type"], rows)},
     )
+
+
+def _type_of(field: "Field") -> str:
+    return f"{field.type}{'' if field.nullable else ' not null'}"
 
 
 def one_row_result(lake: "Lake") -> dg.AssetCheckResult:

@@ -46,19 +46,27 @@ def test_a_table_as_specified_passes_and_shows_no_difference(tmp_path: Path, spe
     assert result.metadata["columns"].value == len(spec.schema)
 
 
-@pytest.mark.parametrize("difference", ["one more", "one less", "another type", "no partitions", "finer partitions"])
+@pytest.mark.parametrize(
+    "difference", ["one more", "one less", "another type", "nullable", "no partitions", "finer partitions"]
+)
 @pytest.mark.parametrize("spec", TABLES, ids=lambda spec: spec.name)
 def test_a_table_that_differs_turns_the_check_red_and_the_difference_is_named(
     tmp_path: Path, spec: TableSpec, difference: str
 ) -> None:
     name = column_of(spec)
-    kind = next(field.type for field in Schema.from_arrow(spec.schema).fields if field.name == name)
+    field = next(field for field in Schema.from_arrow(spec.schema).fields if field.name == name)
+    kind = f"{field.type}{'' if field.nullable else ' not null'}"
+    loose = pa.schema([one.with_nullable(True) if one.name == name else one for one in spec.schema])
     stored, said = {
         "one more": (changed(spec, add=MORE), ['| only in the table | shoe_size | PrimitiveType("integer") |']),
         "one less": (changed(spec, drop=name), [f"| only specified | {name} | {kind} |"]),
         "another type": (
             changed(spec, drop=name, add=pa.field(name, pa.bool_())),
             [f'| only in the table | {name} | PrimitiveType("boolean") |', f"| only specified | {name} | {kind} |"],
+        ),
+        "nullable": (
+            replace(spec, schema=loose),
+            [f"| only in the table | {name} | {field.type} |", f"| only specified | {name} | {kind} |"],
         ),
         "no partitions": (replace(spec, partition_by=()), ["| partitioned by |  | specified: day |"]),
         "finer partitions": (

@@ -10,7 +10,8 @@ from typing import Literal, get_args, get_origin
 import pytest
 from confluent_kafka import KafkaException, Producer
 
-from resources.kafka import client_config, consumer_config, producer_config
+from resources.failures import is_permanent
+from resources.kafka import Admin, KafkaRefused, client_config, consumer_config, producer_config
 from resources.settings import Settings, SettingsError, load_settings
 
 
@@ -141,3 +142,10 @@ def test_no_setting_holds_a_secret() -> None:
     """Secrets are files; a setting names the file."""
     telling = {"password", "secret", "token_key", "private"}
     assert [name for name in Settings.model_fields if any(word in name for word in telling)] == []
+
+
+def test_a_property_that_librdkafka_does_not_know_is_a_permanent_failure_that_names_it() -> None:
+    """Else Dagster tries again and again what only a person can put right."""
+    with pytest.raises(KafkaRefused, match=r"no\.such\.property") as refused:
+        Admin(Settings(kafka_extra={"no.such.property": "1"}))
+    assert is_permanent(refused.value)
