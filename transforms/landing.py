@@ -38,8 +38,8 @@ from transforms.tables import RAW_IMAGES
 Headers = list[tuple[str, bytes | None]]
 
 UNREADABLE_NAME = "\N{REPLACEMENT CHARACTER}"
-HEADER_OVERHEAD = 256
-"""Bytes that a header is counted with beside its name and value: as Python objects even an empty one takes some 250."""
+HEADER_OVERHEAD = 100
+"""Bytes that a header is counted with beside its name and value: as Python objects even an empty one takes so many."""
 
 _EPOCH = date(1970, 1, 1)
 _DAY_MS = 86_400_000
