@@ -1,0 +1,49 @@
+"""The benchmarks run: each on a size that proves nothing but that it still works, with figures a person can read."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+import pytest
+
+import benchmarks
+from benchmarks import developing, landing, lane
+from benchmarks.figures import Figure, print_table
+from tests.live_stack import LiveStack
+
+NAMES = [one.name for one in pkgutil.iter_modules(benchmarks.__path__) if not one.name.startswith("_")]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "figures"])
+def test_every_benchmark_says_what_it_measures_and_has_a_run(name: str) -> None:
+    module = importlib.import_module(f"benchmarks.{name}")
+    assert len(module.__doc__ or "") > 80
+    assert callable(module.run)
+
+
+def test_developing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(developing, "ROUNDS", 1)
+    monkeypatch.setattr(developing, "IMAGES", 2)
+    assert all(figure.value > 0 for figure in developing.run())
+
+
+@pytest.mark.stack
+def test_landing_is_measured_against_a_bare_consumer(stack: LiveStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(landing, "REPEATS", 1)
+    settings = stack.settings("admin")
+    figures = [*landing._against_consume(settings, "1 kB", 1_000, 200), *landing._backlog(settings, 4)]
+    assert all(figure.value > 0 for figure in figures)
+
+
+@pytest.mark.stack
+def test_a_record_is_followed_from_its_acknowledgement_to_its_row(stack: LiveStack) -> None:
+    trip = lane._trip(stack.home)
+    assert 0 <= trip.asked <= trip.began <= trip.landed <= trip.developed
+
+
+def test_an_aim_that_was_missed_is_printed_as_missed(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table("trial", [Figure("slow", 0.4, "", 0.5), Figure("fast", 3.0, "s", 60, "at most")])
+    lines = capsys.readouterr().out.splitlines()
+    assert any("slow" in line and "missed" in line for line in lines)
+    assert any("fast" in line and "reached" in line for line in lines)
