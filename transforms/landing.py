@@ -38,8 +38,8 @@ from transforms.tables import RAW_IMAGES
 Headers = list[tuple[str, bytes | None]]
 
 UNREADABLE_NAME = "\N{REPLACEMENT CHARACTER}"
-HEADER_OVERHEAD = 100
-"""Bytes that a header is counted with beside its name and value: as Python objects even an empty one takes so many."""
+HEADER_OVERHEAD = 200
+"""Bytes that a header takes as Python objects, even an empty one."""
 
 _EPOCH = date(1970, 1, 1)
 _DAY_MS = 86_400_000
@@ -130,9 +130,9 @@ class Batch:
 
     @property
     def weight(self) -> int:
-        """Bytes of everything so far, keys and headers too: a record may have 20 MB of headers and no value, or 100,000
-        headers of nothing."""
-        return self.buffer.used + self._beside
+        """Bytes by which a batch is full: of values, keys and headers, or of the objects that headers are, whichever is
+        more. A record may have 20 MB of headers and no value, or 100,000 headers of nothing."""
+        return max(self.buffer.used + self._beside, HEADER_OVERHEAD * len(self._header_names))
 
     def add(self, partition: int, records: Sequence[Record]) -> None:
         """Take records of one partition, offsets rising."""
@@ -159,7 +159,6 @@ class Batch:
         self._header_values += header_values
         for beside in (keys, header_names, header_values):
             self._beside += sum(map(len, filter(None, beside)))
-        self._beside += HEADER_OVERHEAD * len(pairs)
         self._runs.append((partition, start, len(records)))
         self.last[partition] = self._offsets[-1]
 

@@ -230,4 +230,7 @@ def test_a_batch_knows_the_weight_of_keys_and_headers_too() -> None:
     """Landing commits by it: else records of nothing but headers would fill the memory."""
     batch = Batch(ValueBuffer(16))
     batch.add(0, [Sent(0, None, b"k" * 7, [("name", b"h" * 100), ("none", None)]), Sent(1, b"abc", None, None)])
-    assert (batch.bytes, batch.weight) == (3, 3 + 7 + 4 + 100 + 4 + 2 * HEADER_OVERHEAD)
+    # Many small headers weigh what they take as objects.
+    assert (batch.bytes, batch.weight) == (3, 2 * HEADER_OVERHEAD)
+    batch.add(0, [Sent(2, None, None, [("name", b"h" * 1000)])])
+    assert (batch.bytes, batch.weight) == (3, 3 + 7 + 4 + 100 + 4 + 4 + 1000)
