@@ -2,6 +2,9 @@
 
 Which days changed is told by the tables' logs alone: rows a day there, against what gold last counted. A day that was
 purged from the lake keeps its figures, for they speak of nobody.
+
+Limits: where a sealed image took the place of an unsealed row (resources/derived_tables.py) the count is the same, and
+bytes and groups of that day are those of before until another image of the day comes.
 """
 
 import time
