@@ -10,6 +10,7 @@ buffer, and ends every connection at once when it stops. Mechanism, beside what 
 - A ping that the peer could not answer, because nothing was read or its own frame is still coming, ends nothing.
 - A stop of the server is told to the application, which answers what is under way and then closes with 1012.
 - After a frame over the limit the socket is read and thrown away for a moment, so that the close frame arrives.
+- A connection that has ended is gone seconds later, whether its peer read the rest or not.
 
 Limits: this leans on names of uvicorn and websockets that are not private and not promised either; the lock file pins
 both, and tests/services/test_streams_faults.py holds every line of the above.
@@ -67,6 +68,7 @@ class HeldBackWebSocket(WebSocketsSansIOProtocol):
         self._asked = False
         self._deaf = False
         self._heard = 0.0
+        self._abort: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, and count what of it is not a message yet or waits to be taken."""
@@ -123,6 +125,14 @@ class HeldBackWebSocket(WebSocketsSansIOProtocol):
             self.schedule_ping()
             return
         super().keepalive_timeout()
+        self._abort_soon()
+
+    async def run_asgi(self) -> None:
+        """Run the application for this connection; once it has ended, so has the connection, flushed or not."""
+        await super().run_asgi()
+        if not self.close_sent:
+            self._hear_no_more()
+        self._abort_soon()
 
     def shutdown(self) -> None:
         """The server stops."""
@@ -136,7 +146,9 @@ class HeldBackWebSocket(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone."""
         super().connection_lost(exc)
-        self._lease.release()
+        self._hear_no_more()
+        if self._abort is not None:
+            self._abort.cancel()
 
     async def receive(self) -> Any:
         """The next event; only now is the socket read, where none waits."""
@@ -160,6 +172,11 @@ class HeldBackWebSocket(WebSocketsSansIOProtocol):
             self._hear_no_more()
             self._hold_back()
             self._ask_to_end(TRY_LATER, problem)
+
+    def _abort_soon(self) -> None:
+        """A peer that reads nothing would keep a closing socket, and what is to be written to it, for ever."""
+        if self._abort is None and not self.disconnected:
+            self._abort = self.loop.call_later(2 * CLOSE_SECONDS, self.transport.abort)
 
     def _ask_to_end(self, code: int, problem: Problem | None) -> None:
         event: Any = {"type": ENDING, "code": code, "problem": problem}

@@ -62,6 +62,7 @@ class StreamBench(Bench):
         with socket.socket() as listener:
             # Small buffers of the system, so that a peer who does not read is felt after kilobytes.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 256 * 1024)
             listener.bind(("127.0.0.1", 0))
             self.port = listener.getsockname()[1]
             serving = asyncio.create_task(self.server._serve([listener]))
