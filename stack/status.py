@@ -52,7 +52,7 @@ def describe(home: Path) -> dict[str, Any]:
             "urls": [f"https://127.0.0.1:{state.ports[name]}" for name in UPLOADS],
             **_asking(layout),
         },
-        "streams": {"url": _stream_url(state), **_asking(layout)},
+        "streams": {"url": stream_url(state), **_asking(layout)},
     }
 
 
@@ -62,7 +62,7 @@ def _asking(layout: Layout) -> dict[str, str]:
     return {"ca": str(layout.ca), "token_command": token}
 
 
-def _stream_url(state: StackState) -> str | None:
+def stream_url(state: StackState) -> str | None:
     """Where machines send; None in a home of before this door, until the next `up` has given it a port."""
     port = state.ports.get(STREAMS)
     return None if port is None else f"wss://127.0.0.1:{port}/v1/stream"
