@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 import time
 import uuid
@@ -127,6 +128,46 @@ def test_a_frame_of_two_gigabytes_takes_no_memory_and_is_refused_at_its_header(
         assert process.memory_info().rss - before < 32 * 1024 * 1024
 
     asyncio.run(scene())
+
+
+def test_while_the_broker_hangs_the_senders_send_blocks_and_all_is_acknowledged_after(
+    stack: LiveStack, headers: dict[str, str], trust: ssl.SSLContext
+) -> None:
+    """Over TLS and by the server's own event loop, which the tests without a stack have not."""
+    door, broker = psutil.Process(stack.pid("streams")), psutil.Process(stack.pid("kafka"))
+    sent = 0
+
+    async def scene() -> None:
+        nonlocal sent
+        async with joined(stack, headers, trust) as socket:
+            await give(socket, 0, picture())
+            assert "id" in await told(socket)
+            before = door.memory_info().rss
+            # A JPEG's first bytes and noise: taken by the door, and quarantined without much work.
+            images = [b"\xff\xd8\xff\xe0" + os.urandom(100_000) for _ in range(600)]
+
+            async def send() -> None:
+                nonlocal sent
+                for seq, image in enumerate(images, 1):
+                    await give(socket, seq, image)
+                    sent = seq
+
+            broker.suspend()
+            try:
+                sending = asyncio.create_task(send())
+                stuck = -1
+                while stuck != sent or sent < 256:
+                    stuck = sent
+                    await asyncio.sleep(1)
+                assert not sending.done() and sent < 600
+                assert door.memory_info().rss - before < 160 * 1024 * 1024
+            finally:
+                broker.resume()
+            assert sorted([(await told(socket))["seq"] for _ in images]) == list(range(1, 601))
+            await sending
+
+    asyncio.run(asyncio.wait_for(scene(), 60))
+    stack.wait_healthy("kafka", "streams")
 
 
 @pytest.mark.slow
