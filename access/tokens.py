@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import jwt
@@ -35,6 +37,14 @@ class JwksUnavailable(Exception):
     """The issuer's public keys cannot be read: no token can be judged, good or bad (503, not ready)."""
 
 
+@dataclass(frozen=True)
+class Proof:
+    """Who a token speaks for, and until when."""
+
+    principal: Principal
+    expires: datetime
+
+
 class TokenVerifier:
     """Verifies tokens of one issuer for one audience. Safe for threads."""
 
@@ -52,7 +62,11 @@ class TokenVerifier:
         self._current_keys()
 
     def verify(self, token: str) -> Principal:
-        """The principal that a token proves.
+        """The principal that a token proves; raises as `judge` does."""
+        return self.judge(token).principal
+
+    def judge(self, token: str) -> Proof:
+        """The principal that a token proves, and when it expires: for doors whose connections outlive a token.
 
         Raises:
             TokenRefused: not a token of this issuer for this audience, now, with every claim due.
@@ -79,8 +93,9 @@ class TokenVerifier:
             refusal = f"the token's content is out of all form ({type(error).__name__})"
         else:
             try:
-                return check_names(claims["sub"], claims["groups"])
-            except ValueError as error:
+                principal = check_names(claims["sub"], claims["groups"])
+                return Proof(principal, datetime.fromtimestamp(int(claims["exp"]), UTC))
+            except (ValueError, OverflowError, OSError) as error:
                 refusal = str(error)
         raise TokenRefused(f"Token refused (issuer {self._issuer}, audience {self._audience}): {refusal}")
 

@@ -38,9 +38,12 @@ def demo(
     deadline: Annotated[
         float, typer.Option(min=1, help="Seconds to wait, after sending, until everything is developed.")
     ] = 900.0,
-    concurrency: Annotated[int, typer.Option(min=1, max=256, help="Images under way at a time.")] = 8,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(min=1, max=256, help="Images under way at a time (default: 32 by stream, 8 by upload)."),
+    ] = None,
 ) -> None:
-    """Send 1,797 digits, two photographs and one of each hostile kind; wait until all is developed; print the sums."""
+    """Stream 1,797 digits, upload two photographs and hostile images; wait until all is developed; print the sums."""
     from cli.demo_report import show
     from resources.failures import PermanentFailure
 
@@ -56,7 +59,7 @@ def demo(
 
 
 def run(
-    home: Path, settings: Settings, console: Console, deadline: float, concurrency: int
+    home: Path, settings: Settings, console: Console, deadline: float, concurrency: int | None
 ) -> tuple[Report, str | None]:
     """The demo on a running stack; returns what became of everything, and the id of an image that was sent."""
     from cli.account import Since, take_account
@@ -71,11 +74,22 @@ def run(
     began = time.monotonic()
     before = watermarks(settings, settings.topic)
     since = Since(before.topic, before.topic_id, {p: high for p, (_, high) in before.partitions.items()})
-    items = [*digits(), *photographs()]
-    good = send_items(
-        home, items, uploader=UPLOADER, concurrency=concurrency, console=console, title="images ", keep_results=True
+    # Through both doors: what machines send in numbers, and what a person sends.
+    streamed, uploaded = (
+        send_items(
+            home,
+            items,
+            via=via,
+            uploader=UPLOADER,
+            concurrency=concurrency,
+            console=console,
+            title=f"{title:<11}",
+            keep_results=True,
+        )
+        for via, title, items in (("stream", "digits", digits()), ("upload", "photographs", photographs()))
     )
-    print_unsent(good, console)
+    print_unsent(streamed, console)
+    print_unsent(uploaded, console)
     hostile, refusals = _send_hostile(home, settings, console, concurrency)
     sent_after = time.monotonic()
     settled = _settle(settings, dagster_url(home), deadline, console, sum(since.offsets.values()))
@@ -83,14 +97,15 @@ def run(
     with Sent(home / "state" / "sent.sqlite") as sent:
         acknowledged_ever, straight_ever = sent.totals()
     report = Report(
-        acknowledged=good.new + hostile.new,
+        acknowledged=streamed.new + uploaded.new + hostile.new,
+        by_stream=streamed.new,
         acknowledged_ever=acknowledged_ever,
-        before=_before(good) + _before(hostile),
-        same=_same(good) + _same(hostile),
+        before=_before(streamed) + _before(uploaded) + _before(hostile),
+        same=_same(streamed) + _same(uploaded) + _same(hostile),
         straight=len(refusals.straight),
         straight_ever=straight_ever,
         refused=refusals.refused,
-        resent=good.resends + hostile.resends,
+        resent=streamed.resends + uploaded.resends + hostile.resends,
         now=take_account(lake, since),
         ever=take_account(lake),
         seconds=Seconds(
@@ -101,7 +116,7 @@ def run(
             total=time.monotonic() - began,
         ),
     )
-    return report, _example(good)
+    return report, _example(streamed)
 
 
 def _bring_up(home: Path, console: Console) -> None:
@@ -118,7 +133,9 @@ def _bring_up(home: Path, console: Console) -> None:
         start(home, console=console)
 
 
-def _send_hostile(home: Path, settings: Settings, console: Console, concurrency: int) -> tuple[Summary, Refusals]:
+def _send_hostile(
+    home: Path, settings: Settings, console: Console, concurrency: int | None
+) -> tuple[Summary, Refusals]:
     from cli.demo_hostile import StraightWriter, for_the_door, write_the_rest
     from cli.hostile import hostile_kinds
     from cli.sending import send_items
@@ -128,7 +145,7 @@ def _send_hostile(home: Path, settings: Settings, console: Console, concurrency:
     with Sent(home / "state" / "sent.sqlite") as sent:
         items = for_the_door(kinds, sent)
     summary = send_items(
-        home, items, uploader=UPLOADER, concurrency=concurrency, console=console, title="hostile", keep_results=True
+        home, items, uploader=UPLOADER, concurrency=concurrency, console=console, title="hostile    ", keep_results=True
     )
     with Sent(home / "state" / "sent.sqlite") as sent:
         return summary, write_the_rest(kinds, summary.results or [], sent, StraightWriter(settings), settings.topic)

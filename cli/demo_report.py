@@ -32,10 +32,12 @@ class Seconds:
 class Report:
     """One demo: `now` counts the records since its start, `ever` all of the lake.
 
-    `straight` is what was written straight to Kafka; `refused` what the doors refused, by kind, with status and words.
+    `by_stream` are those of `acknowledged` that one WebSocket brought; `straight` is what was written straight to
+    Kafka; `refused` what the doors refused, by kind, with status and words.
     """
 
     acknowledged: int
+    by_stream: int
     acknowledged_ever: int
     before: int
     same: int
@@ -72,6 +74,7 @@ def rows(report: Report) -> list[tuple[str, str, str]]:
     now, ever = report.now, report.ever
     found = [
         ("sent: acknowledged by the doors", _n(report.acknowledged), _n(report.acknowledged_ever)),
+        ("sent: of these by stream", _n(report.by_stream), ""),
         ("sent: written straight to Kafka", _n(report.straight), _n(report.straight_ever)),
     ]
     if report.before:
@@ -135,6 +138,7 @@ def _n(number: int) -> str:
 
 _MEANINGS = {
     "sent: acknowledged by the doors": "the broker keeps the image",
+    "sent: of these by stream": "over one WebSocket, as machines send",
     "sent: written straight to Kafka": "past the doors, unsealed: hostile kinds",
     "not sent: acknowledged before": "by the notebook HOME/state/sent.sqlite",
     "not sent: same content as another": "the same bytes, so the same image",

@@ -1,7 +1,8 @@
-"""`darkroom send`: your own files and folders, or the demo's images, to the stack's upload instances."""
+"""`darkroom send`: your own files and folders, or the demo's images, to the stack's doors."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,9 +11,16 @@ import typer
 from cli.context import current_home, current_settings, messages, output, plainly
 
 if TYPE_CHECKING:
-    from cli.sender import Item
+    from cli.ways import Item
 
 UPLOADER = "demo"
+
+
+class Via(StrEnum):
+    """The door that images go through."""
+
+    STREAM = "stream"
+    UPLOAD = "upload"
 
 
 def register(app: typer.Typer) -> None:
@@ -31,15 +39,19 @@ def send(
     ] = False,
     subject: Annotated[str, typer.Option(help="Who sends: the subject of the token.")] = UPLOADER,
     rate: Annotated[float | None, typer.Option(min=0.001, help="At most so many images a second.")] = None,
-    concurrency: Annotated[int, typer.Option(min=1, max=256, help="Images under way at a time.")] = 8,
+    via: Annotated[Via, typer.Option(help="All over one WebSocket, or one HTTPS request each.")] = Via.STREAM,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(min=1, max=256, help="Images under way at a time (default: 32 by stream, 8 by upload)."),
+    ] = None,
     patience: Annotated[
-        float, typer.Option(min=1, help="Give up after so many seconds in which no instance took anything.")
+        float, typer.Option(min=1, help="Give up after so many seconds in which no door took anything.")
     ] = 120.0,
 ) -> None:
     """Send images, each until the broker has acknowledged it; what was acknowledged before is skipped.
 
     Exit code 0: everything is acknowledged, now or before. 1: some files were refused or could not be read, or the
-    instances stayed away; the same command again goes on where this one ended.
+    doors stayed away; the same command again goes on where this one ended.
     """
     if not (paths or digits or sample):
         raise typer.BadParameter("nothing to send: name files or folders, or give --digits or --sample.")
@@ -58,6 +70,7 @@ def send(
         items,
         uploader=subject,
         largest=settings.max_image_bytes,
+        via=via,
         concurrency=concurrency,
         rate=rate,
         patience_seconds=patience,

@@ -1,7 +1,7 @@
 """Sends images to the doors: several at a time, each until it is acknowledged, refused, or the doors stay away.
 
-Mechanism: one HTTPS request an image, so that each has its own answer and its own retry. The doors share nothing but
-what is behind them, so any of them will do: one that fails rests for a while (its Retry-After, or a back-off that
+Mechanism: each image has its own answer and its own retry, whichever way it goes (cli/ways.py). The doors share nothing
+but what is behind them, so any of them will do: one that fails rests for a while (its Retry-After, or a back-off that
 doubles), and the others go on. Before the first try the image's `uploaded_at` is written down, and every try repeats
 it: a resend within the day is the same image. Bytes are read when their turn comes, so memory is bounded by
 `concurrency` images.
@@ -13,18 +13,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import sha256
-from typing import Protocol
-
-import httpx
 
 from cli.sent import Receipt, Sent
+from cli.ways import Item, Way, WayLost
 from resources.failures import PermanentFailure, TransientFailure
 
 FIRST_WAIT_SECONDS = 0.25
@@ -45,34 +42,6 @@ class Outcome(StrEnum):
     UNREADABLE = "unreadable"
 
 
-class Item(Protocol):
-    """Something to send; `size` is -1 where it is not known before reading."""
-
-    @property
-    def name(self) -> str:
-        """What the person calls it."""
-        ...
-
-    @property
-    def filename(self) -> str | None:
-        """What the door is told as its file name."""
-        ...
-
-    @property
-    def label(self) -> str | None:
-        """Its label, where it has one."""
-        ...
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        ...
-
-    def read(self) -> bytes:
-        """Its bytes; raises OSError."""
-        ...
-
-
 @dataclass(frozen=True)
 class Result:
     """What became of one item. `status` is the door's HTTP status where it refused; `detail` its words, or ours."""
@@ -89,24 +58,25 @@ class DoorsAway(TransientFailure):
     """No door took anything for longer than the sender's patience."""
 
 
-class DoorUntrusted(PermanentFailure):
-    """The door's certificate is not signed by this stack's authority, or its answers are no door's."""
-
-
 class TokenRefusedByDoor(PermanentFailure):
     """The door does not take this sender's tokens, not even a new one."""
 
 
 @dataclass
 class Door:
-    """One upload instance: where it is, until when it rests, and how often it failed in a row; times by its clock."""
+    """One instance: where it is, until when it rests, and how often it failed in a row; times by its clock."""
 
     url: str
     rests_until: float = 0.0
     failures: int = 0
 
     def rest(self, now: float, asked: float | None, jitter: float) -> None:
-        """Leave the door alone: as long as it asked, or twice as long as the last time."""
+        """Leave the door alone: as long as it asked, or twice as long as the last time.
+
+        Several images that fail together are one failure.
+        """
+        if asked is None and self.rests_until > now:
+            return
         self.failures += 1
         wait = FIRST_WAIT_SECONDS * 2 ** min(self.failures - 1, 8)
         self.rests_until = now + min(LONGEST_WAIT_SECONDS, asked if asked is not None else wait * jitter)
@@ -144,17 +114,17 @@ class Sender:
     """Sends items to doors. Use it once, within one event loop.
 
     Args:
-        doors: base URLs of the upload instances, at least one.
-        client: verifies the doors' certificates; its timeouts hold for each try.
+        doors: addresses of the instances, at least one.
+        way: how an image gets to them.
         sent: the notebook.
         how: see `Sending`.
     """
 
-    def __init__(self, doors: Sequence[str], client: httpx.AsyncClient, sent: Sent, how: Sending) -> None:
+    def __init__(self, doors: Sequence[str], way: Way, sent: Sent, how: Sending) -> None:
         if not doors:
             raise ValueError("A sender needs at least one door.")
         self._doors = [Door(url.rstrip("/")) for url in doors]
-        self._client = client
+        self._way = way
         self._sent = sent
         self._how = how
         self._turn = 0
@@ -209,45 +179,33 @@ class Sender:
         while True:
             door = await self._free_door()
             uploaded_at = self._sent.begin(uploader, digest, how.now())
-            headers = _headers(item, uploaded_at, how.token(False))
             tries += 1
             try:
-                answer = await self._post(door, item, image, headers)
-            except httpx.TransportError as error:
-                _raise_if_untrusted(door, error)
-                self._trouble(door, f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+                answer = await self._way.put(door.url, item, image, digest, uploaded_at, how.token(False))
+            except WayLost as error:
+                self._trouble(door, str(error))
                 continue
             self._heard = True
-            if answer.status_code == 201:
-                receipt = _receipt(door, answer)
-                self._sent.acknowledge(uploader, digest, receipt, how.now())
+            if answer.receipt is not None:
+                self._sent.acknowledge(uploader, digest, answer.receipt, how.now())
                 self._good(door)
-                return Result(item, Outcome.ACKNOWLEDGED, receipt=receipt, tries=tries)
-            if answer.status_code == 401 and not renewed:
+                return Result(item, Outcome.ACKNOWLEDGED, receipt=answer.receipt, tries=tries)
+            if answer.status == 401 and not renewed:
                 how.token(True)
                 renewed = True
                 continue
-            if answer.status_code == 401:
+            if answer.status == 401:
                 raise TokenRefusedByDoor(
-                    f"{door.url} refuses this sender's token, a new one too: {_detail(answer)} "
+                    f"{door.url} refuses this sender's token, a new one too: {answer.detail} "
                     "Was the stack made anew since? `darkroom token` makes a token by hand."
                 )
-            failing += answer.status_code in (500, 502, 504)
-            passing = answer.status_code in (408, 429, 503)
-            if passing or (answer.status_code >= 500 and failing < TRIES_OF_A_FAILING_SERVICE):
-                self._trouble(door, f"{answer.status_code} {_detail(answer)}", _retry_after(answer))
+            failing += answer.status in (500, 502, 504)
+            passing = answer.status in (408, 429, 503)
+            if passing or (answer.status >= 500 and failing < TRIES_OF_A_FAILING_SERVICE):
+                self._trouble(door, f"{answer.status} {answer.detail}", answer.retry_after)
                 continue
             self._good(door)
-            return Result(item, Outcome.REFUSED, answer.status_code, _detail(answer), tries=tries)
-
-    async def _post(self, door: Door, item: Item, image: bytes, headers: list[tuple[bytes, bytes]]) -> httpx.Response:
-        """One request: a form of one file, which carries its name; a bare body where there is no name."""
-        url = f"{door.url}/v1/images"
-        if item.filename is None:
-            kind = (b"Content-Type", b"application/octet-stream")
-            return await self._client.post(url, content=image, headers=[*headers, kind])
-        part = (item.filename, image, "application/octet-stream")
-        return await self._client.post(url, files={"file": part}, headers=headers)
+            return Result(item, Outcome.REFUSED, answer.status, answer.detail, tries=tries)
 
     async def _free_door(self) -> Door:
         """The next door in turn that does not rest; waits for one, as long as patience lasts."""
@@ -271,11 +229,11 @@ class Sender:
         doors = ", ".join(door.url for door in self._doors)
         if not self._heard:
             return DoorsAway(
-                f"No upload instance answers at {doors}; {self._last_trouble} Is the stack running? "
+                f"No door answers at {doors}; {self._last_trouble} Is the stack running? "
                 "`darkroom status` says, and `darkroom up` starts it."
             )
         return DoorsAway(
-            f"No upload instance took anything for {self._patience:g} s ({doors}); "
+            f"No door took anything for {self._patience:g} s ({doors}); "
             f"the last trouble: {self._last_trouble} `darkroom status` shows what runs. "
             "Run the same command again to go on: what was acknowledged is skipped."
         )
@@ -299,60 +257,3 @@ class Sender:
 
     def _time(self) -> float:
         return self._how.clock()
-
-
-def _headers(item: Item, uploaded_at: datetime, token: str) -> list[tuple[bytes, bytes]]:
-    headers = [
-        (b"Authorization", f"Bearer {token}".encode()),
-        (b"X-Uploaded-At", uploaded_at.astimezone(UTC).isoformat().encode()),
-    ]
-    if item.label is not None:
-        # UTF-8, which httpx would only take as bytes.
-        headers.append((b"X-Label", item.label.encode()))
-    return headers
-
-
-def _receipt(door: Door, answer: httpx.Response) -> Receipt:
-    try:
-        found = answer.json()
-        return Receipt(
-            str(found["id"]), str(found["day"]), str(found["topic"]), int(found["partition"]), int(found["offset"])
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise DoorUntrusted(
-            f"{door.url} answered 201 without saying where the image is kept ({error!r}). "
-            "Is something else listening on that port? `darkroom status` names the doors."
-        ) from error
-
-
-def _detail(answer: httpx.Response) -> str:
-    """The problem's detail (RFC 9457), else the beginning of whatever was answered."""
-    try:
-        problem = answer.json()
-    except ValueError:
-        problem = None
-    if isinstance(problem, dict):
-        said = problem.get("detail") or problem.get("title")
-        if said:
-            return str(said)
-    return answer.text[:200].strip() or answer.reason_phrase
-
-
-def _retry_after(answer: httpx.Response) -> float | None:
-    try:
-        return max(0.0, float(answer.headers["Retry-After"]))
-    except (KeyError, ValueError):
-        return None
-
-
-def _raise_if_untrusted(door: Door, error: httpx.TransportError) -> None:
-    """A certificate of another authority does not mend itself: say so at once."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            said = getattr(cause, "verify_message", None) or cause
-            raise DoorUntrusted(
-                f"{door.url} shows a certificate that this stack's authority did not sign ({said}). "
-                "Nothing was sent there. Is another stack listening on that port? `darkroom status` names the doors."
-            ) from error
-        cause = cause.__cause__ or cause.__context__

@@ -6,7 +6,8 @@ import asyncio
 import ssl
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,11 +17,15 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from cli.sender import Item, Outcome, Result, Sender, Sending
+from cli.by_stream import ByStream
+from cli.sender import Outcome, Result, Sender, Sending
 from cli.sent import Sent
+from cli.ways import ByUpload, Item, Way
 from resources.failures import PermanentFailure
 
 GROUPS = ("image-uploaders",)
+CONCURRENCY = {"stream": 32, "upload": 8}
+"""Images under way at a time: by stream waiting is free, and memory is what bounds it."""
 TOKEN_SECONDS = 900
 RENEW_BEFORE_SECONDS = 120
 SHOWN = 25
@@ -97,16 +102,28 @@ class Tokens:
         return self._token
 
 
-def doors_of(home: Path) -> list[str]:
-    """Addresses of the stack's upload instances.
+class NoStream(PermanentFailure):
+    """The stack was last started by a release without the stream service."""
+
+
+def doors_of(home: Path, via: str = "upload") -> list[str]:
+    """Addresses of the stack's doors: of its upload instances, or of the stream service.
 
     Raises:
         StackError: there is no stack in this home.
+        NoStream: there is no stream service in it yet.
     """
     from stack.services import UPLOADS
     from stack.state import load_state
+    from stack.status import stream_url
 
-    ports = load_state(home).ports
+    state = load_state(home)
+    if via == "stream":
+        url = stream_url(state)
+        if url is None:
+            raise NoStream(f"The stack in {home} has no stream service yet: `darkroom up` starts it.")
+        return [url]
+    ports = state.ports
     return [f"https://127.0.0.1:{ports[name]}" for name in UPLOADS if name in ports]
 
 
@@ -134,7 +151,8 @@ def send_items(
     *,
     uploader: str,
     largest: int | None = None,
-    concurrency: int = 8,
+    via: str = "upload",
+    concurrency: int | None = None,
     rate: float | None = None,
     patience_seconds: float = 120.0,
     console: Console,
@@ -147,7 +165,9 @@ def send_items(
         home: the stack's folder; its notebook is home/state/sent.sqlite.
         items: what to send.
         uploader: subject of the tokens.
-        largest, concurrency, rate, patience_seconds: see `cli.sender.Sending`.
+        via: "stream" or "upload".
+        concurrency: images under way at a time; None for what suits the way.
+        largest, rate, patience_seconds: see `cli.sender.Sending`.
         console: where the bar is drawn.
         title: what stands before the bar.
         keep_results: keep every result in the summary, not only counts.
@@ -159,13 +179,14 @@ def send_items(
     """
     from stack.signing import development_token
 
-    doors = doors_of(home)
+    doors = doors_of(home, via)
+    under_way = concurrency or CONCURRENCY[via]
     context = trust(home)
     tokens = Tokens(lambda ttl: development_token(home, uploader, GROUPS, ttl))
     how = Sending(
         uploader,
         tokens,
-        concurrency=concurrency,
+        concurrency=under_way,
         rate=rate,
         patience_seconds=patience_seconds,
         largest=largest,
@@ -180,10 +201,8 @@ def send_items(
             bar.update(task, advance=1, said=summary.sentence())
 
         async def run() -> None:
-            limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
-            timeout = httpx.Timeout(60.0, connect=10.0)
-            async with httpx.AsyncClient(verify=context, limits=limits, timeout=timeout, trust_env=False) as client:
-                await Sender(doors, client, sent, how).send(items, report)
+            async with _way(via, context, under_way) as way:
+                await Sender(doors, way, sent, how).send(items, report)
 
         try:
             asyncio.run(run())
@@ -193,6 +212,21 @@ def send_items(
         finally:
             summary.seconds = time.monotonic() - started
     return summary
+
+
+@asynccontextmanager
+async def _way(via: str, trusted: ssl.SSLContext, concurrency: int) -> AsyncIterator[Way]:
+    if via == "stream":
+        stream = ByStream(trusted)
+        try:
+            yield stream
+        finally:
+            await stream.close()
+        return
+    limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
+    timeout = httpx.Timeout(60.0, connect=10.0)
+    async with httpx.AsyncClient(verify=trusted, limits=limits, timeout=timeout, trust_env=False) as client:
+        yield ByUpload(client)
 
 
 def print_unsent(summary: Summary, console: Console) -> None:

@@ -124,6 +124,11 @@ class Settings(BaseSettings):
         "(too_large). Too high: above the topic's max.message.bytes the broker refuses what the door lets in. Too low: "
         "good images are turned away.",
     )
+    stream_connections: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=1000,
+        description="Connections that one instance of the stream service has open at a time; more are refused (503). "
+        "Too high: each idle one costs some 60 kB, and a file of the process's limit. Too low: machines wait outside.",
+    )
     max_pixels: Annotated[int, Field(ge=1)] = Field(
         default=50_000_000,
         description="Most pixels (width x height) of an image; more is quarantined as too_many_pixels. "

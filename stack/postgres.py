@@ -24,7 +24,7 @@ from stack.postgres_place import run_as
 from stack.processes import postgres_in
 from stack.state import DAGSTER_DATABASE, PLATFORM_DATABASE, ROLES, PostgresPlace, postgres_dsn
 
-LOGINS = ("admin", "uploads", "dagster", "operator")
+LOGINS = ("admin", "uploads", "streams", "dagster", "operator")
 
 RIGHTS = {
     "SELECT": sql.SQL("SELECT"),

@@ -20,10 +20,15 @@ from stack.paths import Layout
 from stack.processes import SERVICE, STACK
 from stack.state import StackState, identity_overrides
 
-PORTS = ("postgres", "kafka", "kafka-controller", "dagster", "uploads-1", "uploads-2")
+PORTS = ("postgres", "kafka", "kafka-controller", "dagster", "uploads-1", "uploads-2", "streams")
 UPLOADS = ("uploads-1", "uploads-2")
+STREAMS = "streams"
 # Waves in which services stop: the reverse of what each needs. Known without any settings, so that `down` always works.
-STOP_WAVES = (("uploads-1", "uploads-2", "webserver", "daemon"), ("code-server",), ("kafka", "postgres"))
+STOP_WAVES = (
+    ("uploads-1", "uploads-2", "streams", "webserver", "daemon"),
+    ("code-server",),
+    ("kafka", "postgres"),
+)
 # What of the caller's environment a service may see. Locale and folders; nothing that could hold a secret.
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "JAVA_HOME", "USER", "LOGNAME")
 
@@ -50,8 +55,9 @@ def services(layout: Layout, state: StackState, settings: Settings) -> list[Serv
     ports = state.ports
     workspace = str(layout.dagster / "workspace.yaml")
     dagster = _environment(layout, state, "dagster") | {"DAGSTER_HOME": str(layout.dagster)}
-    uploads = _environment(layout, state, "uploads")
-    door = ("--certificate", str(layout.certificate("uploads")), "--key", str(layout.key("uploads")))
+    doors = [_door(layout, state, name, "uploads") for name in UPLOADS]
+    # A home of before this service has no port for it until the next `up`; `status` and `down` work until then.
+    doors += [_door(layout, state, STREAMS, "streams")] if STREAMS in ports else []
     return [
         Service(
             "postgres",
@@ -91,19 +97,23 @@ def services(layout: Layout, state: StackState, settings: Settings) -> list[Serv
             environment=dagster,
             url=f"http://127.0.0.1:{ports['dagster']}",
         ),
-        *(
-            Service(
-                name,
-                (python, "-m", "services.uploads", "--port", str(ports[name]), *door),
-                needs=("postgres", "kafka"),
-                environment=uploads,
-                # Requests under way have 30 s, and the producer 10 s to hand over what it holds.
-                stop_seconds=45,
-                url=f"https://127.0.0.1:{ports[name]}",
-            )
-            for name in UPLOADS
-        ),
+        *doors,
     ]
+
+
+def _door(layout: Layout, state: StackState, name: str, identity: str) -> Service:
+    """An instance of services/<identity>, with that identity's certificates."""
+    port = state.ports[name]
+    command = (sys.executable, "-m", f"services.{identity}", "--port", str(port))
+    return Service(
+        name,
+        (*command, "--certificate", str(layout.certificate(identity)), "--key", str(layout.key(identity))),
+        needs=("postgres", "kafka"),
+        environment=_environment(layout, state, identity),
+        # Requests under way have 30 s, and the producer 10 s to hand over what it holds.
+        stop_seconds=45,
+        url=f"https://127.0.0.1:{port}",
+    )
 
 
 def code_socket(state: StackState) -> Path:

@@ -16,7 +16,7 @@ from stack.errors import StackError, StackMissing
 from stack.paths import Layout, write_private
 
 VERSION = 1
-IDENTITIES = ("broker", "admin", "uploads", "dagster", "operator")
+IDENTITIES = ("broker", "admin", "uploads", "streams", "dagster", "operator")
 # Identities that log into PostgreSQL under another role's name.
 ROLES = {"admin": "postgres"}
 PLATFORM_DATABASE = "platform"

@@ -13,7 +13,7 @@ from resources.settings import Settings, load_settings
 from stack.errors import StackError
 from stack.health import Probes
 from stack.paths import Layout
-from stack.services import UPLOADS, Service, services
+from stack.services import STREAMS, UPLOADS, Service, services
 from stack.state import StackState, identity_overrides, load_state, postgres_dsn
 from stack.supervision import Supervisor
 from transforms.tables import TABLES
@@ -50,10 +50,22 @@ def describe(home: Path) -> dict[str, Any]:
         "uploads": {
             "url": f"https://127.0.0.1:{state.ports[UPLOADS[0]]}",
             "urls": [f"https://127.0.0.1:{state.ports[name]}" for name in UPLOADS],
-            "ca": str(layout.ca),
-            "token_command": shlex.join([*_command(), "--home", str(layout.home), "token"]),
+            **_asking(layout),
         },
+        "streams": {"url": stream_url(state), **_asking(layout)},
     }
+
+
+def _asking(layout: Layout) -> dict[str, str]:
+    """What every door wants of its client: whom to trust, and a token."""
+    token = shlex.join([*_command(), "--home", str(layout.home), "token"])
+    return {"ca": str(layout.ca), "token_command": token}
+
+
+def stream_url(state: StackState) -> str | None:
+    """Where machines send; None in a home of before this door, until the next `up` has given it a port."""
+    port = state.ports.get(STREAMS)
+    return None if port is None else f"wss://127.0.0.1:{port}/v1/stream"
 
 
 def _command() -> list[str]:

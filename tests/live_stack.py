@@ -29,6 +29,7 @@ class LiveStack:
         report = self.status()
         self.dagster_url: str = report["dagster"]["url"]
         self.uploads_urls: list[str] = report["uploads"]["urls"]
+        self.stream_url: str = report["streams"]["url"]
         self.ca: str = report["uploads"]["ca"]
 
     def run(self, *arguments: str, check: bool = True, timeout: float = 600) -> subprocess.CompletedProcess[str]:

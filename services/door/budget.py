@@ -44,6 +44,14 @@ class Lease:
         self._budget.held += count
         self._bytes += count
 
+    def hold(self, count: int) -> None:
+        """Hold `count` bytes in all, more or fewer than before; raises as `grow` does, and then holds what it held."""
+        if count > self._bytes:
+            self.grow(count - self._bytes)
+            return
+        self._budget.held -= self._bytes - count
+        self._bytes = count
+
     def release(self) -> None:
         """Give everything back; harmless twice."""
         self._budget.held -= self._bytes

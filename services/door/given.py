@@ -29,15 +29,15 @@ def label_of(given: bytes | str | None) -> str | None:
     try:
         text = given.decode("utf-8") if isinstance(given, bytes) else given
     except UnicodeDecodeError:
-        raise Problem(Kind.BAD_PARAMETER, "X-Label is not UTF-8. Send the label as UTF-8 text.") from None
+        raise Problem(Kind.BAD_PARAMETER, "The label is not UTF-8. Send it as UTF-8 text.") from None
     text = unicodedata.normalize("NFC", text).strip(" \t")
     if len(text) > MAX_LABEL_CHARACTERS:
         raise Problem(
-            Kind.BAD_PARAMETER, f"X-Label has {len(text)} characters; a label has at most {MAX_LABEL_CHARACTERS}."
+            Kind.BAD_PARAMETER, f"The label has {len(text)} characters; one has at most {MAX_LABEL_CHARACTERS}."
         )
     if any(unicodedata.category(character) in _REFUSED_CATEGORIES for character in text):
         raise Problem(
-            Kind.BAD_PARAMETER, "X-Label holds a control character or a line break; a label is one line of text."
+            Kind.BAD_PARAMETER, "The label holds a control character or a line break; a label is one line of text."
         )
     return text or None
 
@@ -66,22 +66,22 @@ def uploaded_at_of(given: str | None, now: datetime) -> datetime:
     if not _INSTANT.fullmatch(given.strip()):
         raise Problem(
             Kind.BAD_PARAMETER,
-            "X-Uploaded-At is no instant as RFC 3339 writes it, with a zone; one is 2026-03-14T15:09:26Z.",
+            "The upload time is no instant as RFC 3339 writes it, with a zone; one is 2026-03-14T15:09:26Z.",
         )
     try:
         instant = datetime.fromisoformat(given.strip().upper()).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise Problem(Kind.BAD_PARAMETER, "X-Uploaded-At has a date or time that no calendar has.") from None
+        raise Problem(Kind.BAD_PARAMETER, "The upload time has a date or time that no calendar has.") from None
     if now - instant > OLDEST:
         raise Problem(
             Kind.BAD_PARAMETER,
-            f"X-Uploaded-At is over 24 hours old (the door's clock says {now:%Y-%m-%dT%H:%M:%SZ}). "
+            f"The upload time is over 24 hours old (the door's clock says {now:%Y-%m-%dT%H:%M:%SZ}). "
             "Send the image as a new one, without it.",
         )
     if instant - now > AHEAD:
         raise Problem(
             Kind.BAD_PARAMETER,
-            f"X-Uploaded-At is over 5 minutes ahead (the door's clock says {now:%Y-%m-%dT%H:%M:%SZ}). "
+            f"The upload time is over 5 minutes ahead (the door's clock says {now:%Y-%m-%dT%H:%M:%SZ}). "
             "Set the sender's clock.",
         )
     return instant

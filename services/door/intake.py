@@ -17,6 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime
 from time import perf_counter
+from typing import Any
 
 from access.principal import Principal
 from resources.keys import DayDestroyed, Keys, KeyUnavailable
@@ -43,16 +44,31 @@ class Accepted:
     delivery: Delivery
     seconds: float
 
+    def document(self) -> dict[str, Any]:
+        """What every door answers: what the image is called, and where the broker keeps it."""
+        return {
+            "id": self.id,
+            "bytes": self.bytes,
+            "day": self.day.isoformat(),
+            "topic": self.delivery.topic,
+            "partition": self.delivery.partition,
+            "offset": self.delivery.offset,
+        }
+
 
 @dataclass(frozen=True)
 class Submission:
-    """An image as it came, with what its uploader says about it, unchecked. `via` names the door."""
+    """An image as it came, with what its uploader says about it, unchecked. `via` names the door.
+
+    `sha256`: what the uploader has as the image's SHA-256, in hexadecimal; None where it does not say.
+    """
 
     image: bytes
     via: str
     label: bytes | str | None = None
     filename: str | None = None
     uploaded_at: str | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -132,6 +148,11 @@ class Intake:
     ) -> _Handed:
         day = day_of(uploaded_at)
         digest = hashlib.sha256(submission.image)
+        if submission.sha256 is not None and submission.sha256.lower() != digest.hexdigest():
+            raise Problem(
+                Kind.BAD_PARAMETER,
+                f"The bytes have SHA-256 {digest.hexdigest()}, and another was announced. Send the image again.",
+            )
         try:
             secret = self._keys.platform_secret()
             name = pseudonym(secret, principal.subject, day)

@@ -1,78 +1,22 @@
-"""Launcher: one instance over TLS, `python -m services.uploads --port N --certificate FILE --key FILE`.
-
-Settings come from the environment (DARKROOM_*). SIGTERM and SIGINT stop taking requests, finish those under way,
-flush the producer and end; a second one ends at once. Plain HTTP is not offered.
-"""
+"""Launcher: one instance over TLS, `python -m services.uploads --port N --certificate FILE --key FILE`."""
 
 from __future__ import annotations
 
-import argparse
-import ssl
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
-import uvicorn
-from confluent_kafka import KafkaException
-
-from resources.settings import SettingsError, load_settings
+from services.door.launcher import launch
 from services.uploads.app import create_app
-from services.uploads.logs import to_standard_error
-
-SHUTDOWN_SECONDS = 30
-"""Requests under way may take this long; every record is acknowledged or given up before."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until told to stop.
-
-    Returns:
-        0 after a stop, 2 for arguments or settings that cannot be.
-    """
-    parser = argparse.ArgumentParser(
-        prog="python -m services.uploads", description="One instance of the upload application."
+    """Serve until told to stop; see `services.door.launcher.launch`."""
+    return launch(
+        "python -m services.uploads",
+        "One instance of the upload application.",
+        arguments,
+        lambda settings: (create_app(settings), {}),
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: loopback only)")
-    parser.add_argument("--port", type=int, required=True, help="TCP port to listen on")
-    parser.add_argument("--certificate", type=Path, required=True, help="PEM certificate chain of this server")
-    parser.add_argument("--key", type=Path, required=True, help="PEM private key of the certificate")
-    given = parser.parse_args(arguments)
-    for name, path in (("--certificate", given.certificate), ("--key", given.key)):
-        if not path.is_file():
-            sys.stderr.write(f"{name} names {path}, and there is no such file.\n")
-            return 2
-    try:
-        app = create_app(load_settings())
-    except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    to_standard_error()
-    try:
-        uvicorn.run(
-            app,
-            host=given.host,
-            port=given.port,
-            ssl_certfile=given.certificate,
-            ssl_keyfile=given.key,
-            ssl_context_factory=modern_tls,
-            http="httptools",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            log_config=None,
-            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-        )
-    except (KafkaException, ssl.SSLError) as error:
-        sys.stderr.write(f"The service could not start: {error}\n")
-        return 2
-    return 0
-
-
-def modern_tls(config: uvicorn.Config, make: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
-    """A server context that speaks TLS 1.2 and later only."""
-    context = make()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
 
 
 if __name__ == "__main__":

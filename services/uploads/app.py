@@ -6,7 +6,6 @@ die at any time: what was answered 201 is in Kafka, and nothing else was promise
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -15,12 +14,14 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from resources.settings import Settings
+from services.door import health, rendering
 from services.door.budget import Budget
-from services.uploads import asking, health, problems, sending
-from services.uploads.edge import Edge
-from services.uploads.health import ReadinessProbe
-from services.uploads.metrics import Metrics
-from services.uploads.wiring import HELD_BYTES, Door, Edges, connect, utc_now
+from services.door.edge import Edge
+from services.door.health import serving
+from services.door.metrics import Metrics
+from services.door.wiring import HELD_BYTES, utc_now
+from services.uploads import asking, sending
+from services.uploads.wiring import UploadDoor, UploadEdges, connect
 
 _DESCRIPTION = """Send images, ask where they are, see their thumbnails.
 
@@ -33,7 +34,7 @@ harmless.
 def create_app(
     settings: Settings,
     *,
-    edges: Callable[[Settings], Edges] = connect,
+    edges: Callable[[Settings], UploadEdges] = connect,
     now: Callable[[], datetime] = utc_now,
     held_bytes: int = HELD_BYTES,
 ) -> FastAPI:
@@ -46,18 +47,12 @@ def create_app(
         held_bytes: bytes of images held at once; more are refused with 503.
     """
     budget = Budget(held_bytes)
-    metrics = Metrics(lambda: budget.held)
+    metrics = Metrics("uploads", lambda: budget.held)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        door = Door(settings, edges(settings), metrics, budget, now)
-        door.start()
-        app.state.door = door
-        app.state.readiness = ReadinessProbe(door)
-        try:
+        async with serving(app, UploadDoor(settings, edges(settings), metrics, budget, now)):
             yield
-        finally:
-            await asyncio.to_thread(door.close)
 
     # The pages bring their viewer along: a laptop may be offline, and no page of ours runs another site's script.
     app = FastAPIOffline(
@@ -68,7 +63,7 @@ def create_app(
         lifespan=lifespan,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
-    problems.install(app)
+    rendering.install(app)
     app.include_router(sending.router)
     app.include_router(asking.router)
     app.include_router(health.router)

@@ -16,7 +16,7 @@ from services.door.problems import Kind, Problem
 from services.uploads.common import Asker, door_of, problems_of
 from services.uploads.models import ImageState
 from services.uploads.thumbnails import LakeAway
-from services.uploads.wiring import Door
+from services.uploads.wiring import UploadDoor
 from transforms.envelope import EnvelopeError, open_field, pseudonym
 from transforms.names import ID
 from transforms.reasons import Reason
@@ -80,7 +80,7 @@ async def thumbnail(request: Request, id: str, principal: Asker) -> Response:
     return Response(opened, media_type="image/webp", headers={"Cache-Control": "private, no-store"})
 
 
-async def _own(door: Door, principal: Principal, id: str) -> StatusRow:
+async def _own(door: UploadDoor, principal: Principal, id: str) -> StatusRow:
     """The state of an image of this uploader.
 
     Looks twice, for another instance may be about to write it; an image of someone else takes as long as none at all.
@@ -96,7 +96,7 @@ async def _own(door: Door, principal: Principal, id: str) -> StatusRow:
     raise missing
 
 
-def _look(door: Door, principal: Principal, id: str) -> StatusRow | None:
+def _look(door: UploadDoor, principal: Principal, id: str) -> StatusRow | None:
     row = door.writer.waiting(id)
     try:
         row = door.edges.status.get(id) or row
@@ -117,7 +117,7 @@ def _look(door: Door, principal: Principal, id: str) -> StatusRow | None:
     return row if hmac.compare_digest(mine, row.pseudonym) else None
 
 
-def _opened(door: Door, row: StatusRow) -> bytes:
+def _opened(door: UploadDoor, row: StatusRow) -> bytes:
     try:
         found = door.thumbnails().find(row.id, row.day)
         if found is None:

@@ -8,11 +8,11 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from access.principal import Principal
-from access.tokens import JwksUnavailable, TokenRefused
-from services.door.problems import Kind, Problem
-from services.uploads.models import ProblemDocument
-from services.uploads.problems import MEDIA_TYPE
-from services.uploads.wiring import Door
+from services.door.bearer import proof_of
+from services.door.models import ProblemDocument
+from services.door.problems import Kind
+from services.door.rendering import MEDIA_TYPE
+from services.uploads.wiring import UploadDoor
 
 _bearer = HTTPBearer(
     auto_error=False, bearerFormat="JWT", description="A token of the issuer: ES256, with sub and groups."
@@ -35,7 +35,7 @@ def problems_of(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def door_of(request: Request) -> Door:
+def door_of(request: Request) -> UploadDoor:
     """The running application's parts."""
     return request.app.state.door
 
@@ -46,19 +46,9 @@ async def principal_of(
     """Who asks, by the signed token and nothing else.
 
     Raises:
-        Problem: UNAUTHENTICATED or TOKENS_AWAY; why is for the log only, so that nobody learns to forge by asking.
+        Problem: UNAUTHENTICATED or TOKENS_AWAY.
     """
-    detail = "Send a token of the issuer as `Authorization: Bearer <token>`."
-    if credentials is None:
-        raise Problem(Kind.UNAUTHENTICATED, detail, log="no bearer token")
-    try:
-        return door_of(request).edges.verifier.verify(credentials.credentials)
-    except TokenRefused as error:
-        raise Problem(Kind.UNAUTHENTICATED, detail, log=error.detail) from None
-    except JwksUnavailable as error:
-        raise Problem(
-            Kind.TOKENS_AWAY, "The issuer's keys cannot be read here. Try again.", retry_after=5, log=str(error)
-        ) from error
+    return proof_of(door_of(request).edges.verifier, None if credentials is None else credentials.credentials).principal
 
 
 Asker = Annotated[Principal, Depends(principal_of)]

@@ -1,4 +1,4 @@
-"""The shapes of the API's answers, as OpenAPI shows them."""
+"""The shapes of the upload API's answers, as OpenAPI shows them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from datetime import date, datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from services.door.models import ProblemDocument
 
 
 class AcceptedImage(BaseModel):
@@ -19,17 +21,6 @@ class AcceptedImage(BaseModel):
     topic: str = Field(description="Kafka topic that keeps it.")
     partition: int = Field(description="Kafka partition.")
     offset: int = Field(description="Kafka offset. A resend has another one, and the same id.")
-
-
-class ProblemDocument(BaseModel):
-    """Why something was refused (RFC 9457)."""
-
-    type: str = Field(description="Kind of problem, urn:darkroom:problem:<code>.")
-    title: str = Field(description="The same for every problem of the kind.")
-    status: int = Field(description="HTTP status.")
-    detail: str = Field(description="What was found in this request, and what to do.")
-    instance: str | None = Field(default=None, description="Number of this request, as the service's log has it.")
-    retry_after: int | None = Field(default=None, description="Seconds after which to try again.")
 
 
 class FileAccepted(AcceptedImage):
@@ -63,12 +54,3 @@ class ImageState(BaseModel):
     detail: str = Field(description="What state and reason mean, in a sentence.")
     updated_at: datetime | None = Field(description="When the state last changed, in UTC.")
     links: dict[str, str] = Field(description="Where to go on: self, and thumbnail once there is one.")
-
-
-class Readiness(BaseModel):
-    """Whether the instance can take images, and if not, what is missing."""
-
-    ready: bool
-    checks: dict[str, str] = Field(
-        description="By what was asked: ok, or a sentence. PostgreSQL is not needed to be ready."
-    )

@@ -13,12 +13,12 @@ from starlette.requests import ClientDisconnect
 from access.principal import Principal
 from services.door.intake import Accepted, Submission
 from services.door.problems import Kind, Problem
+from services.door.rendering import instance_of, told
 from services.door.sniff import TAKEN
+from services.door.wiring import Door
 from services.uploads.common import Asker, door_of, problems_of
 from services.uploads.models import AcceptedImage, SeveralImages
-from services.uploads.problems import instance_of, told
 from services.uploads.reading import MOST_FILES, TOTAL_IMAGES, Part, read_image, read_parts
-from services.uploads.wiring import Door
 
 VIA = "uploads"
 FILES_AT_ONCE = 8
@@ -104,9 +104,10 @@ async def send(request: Request, principal: Asker) -> Response:
                 principal, Submission(image, VIA, given.get(b"x-label"), None, _text(given.get(b"x-uploaded-at")))
             )
         except Problem as problem:
-            door.metrics.images.labels(problem.kind.code).inc()
+            door.metrics.count(problem)
             raise
-    return _taken(_counted(door, accepted))
+    door.metrics.count(accepted)
+    return _taken(accepted)
 
 
 async def _several(request: Request, principal: Principal) -> Response:
@@ -138,10 +139,7 @@ async def _several(request: Request, principal: Principal) -> Response:
         # What was taken before it stays taken and is told; the problem stands where reading ended.
         results.append((None, ended))
     for _, outcome in results:
-        if isinstance(outcome, Problem):
-            door.metrics.images.labels(outcome.kind.code).inc()
-        else:
-            _counted(door, outcome)
+        door.metrics.count(outcome)
     if len(results) > 1:
         return JSONResponse({"results": [_entry(request, *result) for result in results]}, status_code=207)
     only = results[0][1]
@@ -163,32 +161,13 @@ async def _take(door: Door, principal: Principal, part: Part, given: dict[bytes,
 
 def _entry(request: Request, filename: str | None, outcome: Accepted | Problem) -> dict[str, Any]:
     if isinstance(outcome, Problem):
-        told(request, outcome)
+        told(request.scope.get("darkroom.request"), outcome)
         return {**outcome.document(instance_of(request)), "filename": filename}
-    return {"status": 201, "filename": filename, **_document(outcome)}
-
-
-def _document(accepted: Accepted) -> dict[str, Any]:
-    where = accepted.delivery
-    return {
-        "id": accepted.id,
-        "bytes": accepted.bytes,
-        "day": accepted.day.isoformat(),
-        "topic": where.topic,
-        "partition": where.partition,
-        "offset": where.offset,
-    }
-
-
-def _counted(door: Door, accepted: Accepted) -> Accepted:
-    door.metrics.images.labels("accepted").inc()
-    door.metrics.bytes.inc(accepted.bytes)
-    door.metrics.acknowledged.observe(accepted.seconds)
-    return accepted
+    return {"status": 201, "filename": filename, **outcome.document()}
 
 
 def _taken(accepted: Accepted) -> Response:
-    return JSONResponse(_document(accepted), status_code=201, headers={"Location": f"/v1/images/{accepted.id}"})
+    return JSONResponse(accepted.document(), status_code=201, headers={"Location": f"/v1/images/{accepted.id}"})
 
 
 def _text(header: bytes | None) -> str | None:

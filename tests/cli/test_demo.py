@@ -64,6 +64,7 @@ def test_a_kind_that_the_broker_did_not_acknowledge_is_written_by_the_next_demo(
 
 GOOD = Report(
     acknowledged=1800,
+    by_stream=1797,
     acknowledged_ever=1810,
     before=0,
     same=0,

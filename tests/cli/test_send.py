@@ -14,8 +14,6 @@ from cli.dataset import MemoryItem
 from cli.gather import NothingThere, gather
 from cli.sender import (
     DoorsAway,
-    DoorUntrusted,
-    Item,
     Outcome,
     Result,
     Sender,
@@ -24,6 +22,7 @@ from cli.sender import (
 )
 from cli.sending import Summary, Tokens
 from cli.sent import Receipt, Sent, SentUnreadable
+from cli.ways import ByUpload, DoorUntrusted, Item
 from tests.cli.doors import DOORS, Doors, LoseAnswer, LoseRequest, Refuse
 
 NOON = datetime(2026, 3, 14, 12, 0, tzinfo=UTC)
@@ -69,7 +68,7 @@ def send(
     async def run() -> None:
         async with httpx.AsyncClient(transport=doors) as client:
             with Sent(path / "sent.sqlite") as sent:
-                sender = Sender(DOORS, client, sent, Sending("ada", token, sleep=clock.sleep, **options))
+                sender = Sender(DOORS, ByUpload(client), sent, Sending("ada", token, sleep=clock.sleep, **options))
                 await sender.send(items, summary.add)
 
     asyncio.run(run())
@@ -206,7 +205,7 @@ def test_doors_that_stay_away_end_the_run_with_one_sentence_and_keep_what_was_ac
 
 def test_a_stack_that_never_answered_is_given_up_after_seconds_and_told_how_to_start(tmp_path):
     clock = Clock()
-    with pytest.raises(DoorsAway, match=r"No upload instance answers at .*`darkroom up` starts it"):
+    with pytest.raises(DoorsAway, match=r"No door answers at .*`darkroom up` starts it"):
         send(tmp_path, Doors(down={"one.test", "two.test"}), images(1), clock=clock, patience_seconds=600)
     assert clock.now - NOON < timedelta(seconds=30)
 

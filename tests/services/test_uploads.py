@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from services.door.edge import LINGER_BYTES
 from services.door.problems import Kind, Problem
-from services.uploads.edge import LINGER_BYTES
 from tests.services.uploading import LIMIT, NOON, Bench, assert_problem, picture
 
 

@@ -19,8 +19,8 @@ import pytest
 from access.signer import DevelopmentSigner
 from resources.lake import open_lake
 from resources.postgres import StatusRow
+from services.door.logs import JsonLines
 from services.door.problems import Kind, Problem
-from services.uploads.logs import JsonLines
 from tests.services.uploading import NOON, Bench, assert_problem, picture
 from transforms.envelope import DataKey, pseudonym, seal_field
 from transforms.reasons import Reason
@@ -308,7 +308,7 @@ def test_a_failure_nobody_foresaw_is_answered_without_its_trace_and_logged_with_
     def broken(token: str) -> None:
         raise ZeroDivisionError("the inside of the house")
 
-    bench.verifier.verify = broken  # type: ignore[method-assign]
+    bench.verifier.judge = broken  # type: ignore[method-assign]
 
     async def scene(client: httpx.AsyncClient) -> None:
         answer = await client.post("/v1/images", content=picture(), headers=bench.authorised())

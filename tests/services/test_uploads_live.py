@@ -10,30 +10,20 @@ import ssl
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
-import numpy as np
 import psutil
 import pytest
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from PIL import Image
 
-from resources.kafka import consumer_config
 from tests.live_stack import LiveStack
+from tests.services.live import ids_between, picture, record_at, until
 from transforms.envelope import clear_of
 
 pytestmark = pytest.mark.stack
-
-
-def picture(size: int = 16) -> bytes:
-    """A new image each time, so that ids of tests never meet."""
-    pixels = np.random.default_rng().integers(0, 255, (size, size, 3), dtype=np.uint8)
-    made = io.BytesIO()
-    Image.fromarray(pixels).save(made, "PNG")
-    return made.getvalue()
 
 
 @pytest.fixture
@@ -53,26 +43,6 @@ def doors(stack: LiveStack) -> Iterator[list[httpx.Client]]:
 
 def upload_services(stack: LiveStack) -> list[str]:
     return [name for name in stack.status()["services"] if name.startswith("uploads")]
-
-
-def record_at(stack: LiveStack, answer: dict[str, Any]) -> Message:
-    """The record that the answer says the broker keeps."""
-    consumer = Consumer(consumer_config(stack.settings("operator"), "operator-uploads-live"))
-    try:
-        consumer.assign([TopicPartition(answer["topic"], answer["partition"], answer["offset"])])
-        message = consumer.poll(20)
-    finally:
-        consumer.close()
-    assert message is not None and message.error() is None
-    assert message.offset() == answer["offset"]
-    return message
-
-
-def until(said: Callable[[], bool], seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not said():
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.3)
 
 
 def test_what_one_instance_took_is_in_kafka_and_known_to_the_other(
@@ -208,38 +178,6 @@ def test_after_kill_9_of_an_instance_every_acknowledged_image_is_in_kafka_and_th
     assert len(places) == len(acknowledged), "an offset was acknowledged twice"
     found = ids_between(stack, acknowledged)
     assert {place: found.get(place) for place in places} == places
-
-
-def ids_between(stack: LiveStack, answers: list[dict[str, Any]]) -> dict[tuple[int, int], str]:
-    """Ids by place, of every record from the first to the last answer's of each partition."""
-    first: dict[int, int] = {}
-    last: dict[int, int] = {}
-    for answer in answers:
-        partition, offset = answer["partition"], answer["offset"]
-        first[partition] = min(first.get(partition, offset), offset)
-        last[partition] = max(last.get(partition, offset), offset)
-    consumer = Consumer(consumer_config(stack.settings("operator"), "operator-uploads-live"))
-    found: dict[tuple[int, int], str] = {}
-    try:
-        topic = answers[0]["topic"]
-        consumer.assign([TopicPartition(topic, partition, offset) for partition, offset in first.items()])
-        left = set(last)
-        while left:
-            message = consumer.poll(20)
-            assert message is not None
-            if message.error() is not None:
-                assert message.error().code() == KafkaError._PARTITION_EOF, message.error()
-                continue
-            partition, offset = message.partition(), message.offset()
-            assert partition is not None and offset is not None
-            clear = clear_of(message.headers())
-            if clear is not None:
-                found[partition, offset] = clear.id
-            if offset >= last[partition]:
-                left.discard(partition)
-    finally:
-        consumer.close()
-    return found
 
 
 @pytest.mark.slow

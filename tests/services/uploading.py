@@ -23,7 +23,7 @@ from services.door.delivery import Delivery
 from services.door.problems import Problem
 from services.uploads.app import create_app
 from services.uploads.thumbnails import LakeThumbnails
-from services.uploads.wiring import Edges
+from services.uploads.wiring import UploadEdges
 from transforms.envelope import Metadata, clear_of, open_envelope
 
 NOON = datetime(2026, 3, 14, 12, 0, tzinfo=UTC)
@@ -119,8 +119,8 @@ class Bench:
         self.states = States()
         self.verifier = TokenVerifier(self.settings.jwks_path, self.settings.token_issuer, self.settings.token_audience)
 
-    def edges(self, settings: Settings) -> Edges:
-        return Edges(self.keys, self.stream, self.states, self.verifier, lambda: LakeThumbnails(settings))
+    def edges(self, settings: Settings) -> UploadEdges:
+        return UploadEdges(self.keys, self.stream, self.states, self.verifier, lambda: LakeThumbnails(settings))
 
     def authorised(self, subject: str = "ada", **headers: str) -> dict[str, str]:
         token = self.signer.token(subject, ["image-uploaders"], ttl=timedelta(hours=1))

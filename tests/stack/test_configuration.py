@@ -13,12 +13,14 @@ from stack import kafka
 from stack.dagster_home import instance
 from stack.errors import StackError
 from stack.paths import Layout, fits_sockets
+from stack.ports import choose
 from stack.services import STOP_WAVES, Service, select, services
 from stack.state import PostgresPlace, StackState
+from stack.status import stream_url
 from stack.supervision import configuration
 
 AWKWARD = Path('/srv/Fotos & "Bilder"/100%/ä ö')
-PORTS = {"kafka": 1, "kafka-controller": 2, "postgres": 3, "dagster": 4, "uploads-1": 5, "uploads-2": 6}
+PORTS = {"kafka": 1, "kafka-controller": 2, "postgres": 3, "dagster": 4, "uploads-1": 5, "uploads-2": 6, "streams": 7}
 
 
 def state_at(home: Path) -> StackState:
@@ -69,6 +71,17 @@ def test_every_service_stops_before_what_it_needs(every: list[Service]):
     wave = {name: number for number, names in enumerate(STOP_WAVES) for name in names}
     assert set(wave) == {service.name for service in every}
     assert all(wave[service.name] < wave[need] for service in every for need in service.needs)
+
+
+def test_a_home_of_before_the_stream_service_is_described_without_it():
+    """Bug prevented: `down` and `status` of a stack that an older release had started failed for want of a port."""
+    state = state_at(AWKWARD)
+    state.ports = {name: port for name, port in PORTS.items() if name != "streams"}
+    names = [service.name for service in services(Layout(AWKWARD), state, Settings(home=AWKWARD))]
+    assert "streams" not in names and "uploads-2" in names
+    assert stream_url(state) is None
+    assert stream_url(state_at(AWKWARD)) == "wss://127.0.0.1:7/v1/stream"
+    assert set(choose(PORTS, state.ports, state.ports)[0]) == set(PORTS), "the next `up` gives it one"
 
 
 def test_one_service_brings_what_it_needs_and_nothing_else(every: list[Service]):

@@ -25,7 +25,7 @@ from tests.live_stack import LiveStack
 from transforms.tables import TABLES
 
 pytestmark = pytest.mark.stack
-SERVICES = {"postgres", "kafka", "code-server", "daemon", "webserver", "uploads-1", "uploads-2"}
+SERVICES = {"postgres", "kafka", "code-server", "daemon", "webserver", "uploads-1", "uploads-2", "streams"}
 
 
 def test_status_says_everything_that_a_client_needs(stack: LiveStack):

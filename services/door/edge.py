@@ -4,7 +4,8 @@ Two things only this layer can do. A failure nobody foresaw becomes a problem do
 its trace goes to the log. And an answer given before the body was read must not be lost in a connection reset: it is
 sent whole, a bounded rest of the body is read and thrown away, and then the connection closes.
 
-The log has route templates instead of paths, and no header: no id of an image, no name, no token.
+The log has route templates instead of paths, and no header: no id of an image, no name, no token. WebSockets pass
+through: what such a door answers in its frames, it counts and logs itself.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from time import perf_counter
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.door.metrics import Metrics
 from services.door.problems import Kind, Problem
-from services.uploads.metrics import Metrics
 
 log = logging.getLogger("darkroom.access")
 
@@ -29,7 +30,7 @@ LINGER_SECONDS = 1.0
 CLIENT_GONE = 499
 """Logged where the asker left before the answer; never sent."""
 
-_HEADERS: tuple[tuple[bytes, bytes], ...] = (
+SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
@@ -120,7 +121,7 @@ class _Exchange:
         """The next event to the server."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = [*message.get("headers", ()), *_HEADERS, (b"x-request-id", self.number.encode())]
+            headers = [*message.get("headers", ()), *SECURITY_HEADERS, (b"x-request-id", self.number.encode())]
             pages = self._path in {"/docs", "/redoc"}
             headers.append((b"content-security-policy", _PAGES if pages else _CLOSED))
             if not any(name == b"cache-control" for name, _ in headers):

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from time import monotonic
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from access.tokens import JwksUnavailable
 from resources.keys import KeyUnavailable
 from resources.postgres import StatusUnavailable
+from services.door.models import Readiness
 from services.door.problems import Problem
-from services.uploads.models import Readiness
-from services.uploads.wiring import Door
+from services.door.wiring import Door
 from transforms.envelope import day_of
 
 router = APIRouter(tags=["health"])
@@ -51,6 +52,18 @@ class ReadinessProbe:
         answers = await asyncio.gather(*(door.ask(question) for question in questions.values()))
         checks = dict(zip(questions, answers, strict=True))
         return Readiness(ready=all(checks[name] == "ok" for name in ("kafka", "keys", "tokens")), checks=checks)
+
+
+@asynccontextmanager
+async def serving(app: FastAPI, door: Door) -> AsyncIterator[None]:
+    """Run a door's background parts while the application runs, where these routes find it."""
+    door.start()
+    app.state.door = door
+    app.state.readiness = ReadinessProbe(door)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(door.close)
 
 
 @router.get("/healthz", summary="Is the process alive")

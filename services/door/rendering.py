@@ -30,23 +30,31 @@ def instance_of(request: Request) -> str:
     return f"urn:uuid:{request.scope.get('darkroom.request', 'none')}"
 
 
-def told(request: Request, problem: Problem) -> None:
-    """Log what only the operator may know about a problem."""
+def told(number: str | None, problem: Problem) -> None:
+    """Log what only the operator may know about a problem of the request or connection of this number."""
     if problem.log is not None:
-        fields = {"request": request.scope.get("darkroom.request"), "problem": problem.kind.code, "why": problem.log}
+        fields = {"request": number, "problem": problem.kind.code, "why": problem.log}
         log.warning("refused", extra={"fields": fields})
 
 
-def render(request: Request, problem: Problem) -> JSONResponse:
-    """The answer for a problem."""
-    told(request, problem)
+def headers_of(problem: Problem) -> dict[str, str]:
+    """The headers that an answer with this problem has."""
     headers = {}
     if problem.retry_after is not None:
         headers["Retry-After"] = str(problem.retry_after)
     if problem.kind is Kind.UNAUTHENTICATED:
         headers["WWW-Authenticate"] = 'Bearer realm="darkroom"'
+    return headers
+
+
+def render(request: Request, problem: Problem) -> JSONResponse:
+    """The answer for a problem."""
+    told(request.scope.get("darkroom.request"), problem)
     return JSONResponse(
-        problem.document(instance_of(request)), status_code=problem.kind.status, headers=headers, media_type=MEDIA_TYPE
+        problem.document(instance_of(request)),
+        status_code=problem.kind.status,
+        headers=headers_of(problem),
+        media_type=MEDIA_TYPE,
     )
 
 
