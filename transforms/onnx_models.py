@@ -104,7 +104,8 @@ class Scorer:
         rows = np.asarray(features, dtype=np.float64)
         if not len(rows):
             return Scores((), np.empty(0))
-        labels, probabilities = self._session.run(list(OUTPUTS), {INPUT: rows})
+        answers: Any = self._session.run(list(OUTPUTS), {INPUT: rows})  # of kinds that only the graph knows
+        labels, probabilities = answers
         return Scores(tuple(str(label) for label in labels), np.asarray(probabilities).max(axis=1))
 
 

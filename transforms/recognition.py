@@ -1,8 +1,8 @@
 """What learning does with numbers: take a label, split, train, evaluate; one family of images at a time.
 
-A `Family` says what a model is of: which labels it takes, and what is fitted. Splits follow the content's SHA-256 alone,
-so that the same picture is never in two of them, whoever sent it and whenever, and a picture stays in its split for
-ever: a champion has never seen what it is tested on. Training is deterministic (rows in one order, one solver, no
+A `Family` says what a model is of: which labels it takes, and what is fitted. Splits follow the content's SHA-256
+alone, so that the same picture is never in two of them, whoever sent it and whenever, and a picture stays in its split
+for ever: a champion has never seen what it is tested on. Training is deterministic (rows in one order, one solver, no
 random start): the same rows give the same model. Scoring is `transforms.onnx_models`.
 
 Pure but for scikit-learn's imports, which take seconds and stay inside the functions. Limits: near duplicates of other

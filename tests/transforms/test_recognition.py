@@ -1,4 +1,4 @@
-"""Learning on the real 1,797 digits, as the platform has them: developed, measured from the thumbnail, split by content."""
+"""Learning on the real 1,797 digits, as the platform has them: developed, read from the thumbnail, split by content."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_vector_is_the_same_every_time_and_survives_being_stored() -> None:
     assert (vector.dtype, vector.shape) == (np.float32, (COUNT,))
     assert np.array_equal(vector, features(image))
     assert np.array_equal(unpack(pack(vector)), vector)
-    assert 0 <= vector.min() and vector.max() <= 1
+    assert vector.min() >= 0 and vector.max() <= 1
     # Known values of one flat grey picture: a changed recipe must change its name.
     flat = io.BytesIO()
     Image.new("RGB", (40, 20), (51, 51, 51)).save(flat, "WEBP", lossless=True)
