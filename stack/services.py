@@ -15,15 +15,15 @@ from pathlib import Path
 
 from resources.settings import Settings
 from stack import kafka
-from stack.errors import StackError
+from stack.errors import StackError, StackMissing
 from stack.paths import Layout
 from stack.processes import SERVICE, STACK
-from stack.state import StackState, identity_overrides
+from stack.state import StackState, identity_overrides, mlflow_store
 
-PORTS = ("postgres", "kafka", "kafka-controller", "dagster", "uploads-1", "uploads-2")
+PORTS = ("postgres", "kafka", "kafka-controller", "dagster", "mlflow", "uploads-1", "uploads-2")
 UPLOADS = ("uploads-1", "uploads-2")
 # Waves in which services stop: the reverse of what each needs. Known without any settings, so that `down` always works.
-STOP_WAVES = (("uploads-1", "uploads-2", "webserver", "daemon"), ("code-server",), ("kafka", "postgres"))
+STOP_WAVES = (("uploads-1", "uploads-2", "webserver", "daemon"), ("code-server", "mlflow"), ("kafka", "postgres"))
 # What of the caller's environment a service may see. Locale and folders; nothing that could hold a secret.
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "JAVA_HOME", "USER", "LOGNAME")
 
@@ -48,6 +48,11 @@ def services(layout: Layout, state: StackState, settings: Settings) -> list[Serv
         raise StackError("PostgreSQL's place is not settled; `darkroom up` does that first.")
     python = sys.executable
     ports = state.ports
+    if unknown := [name for name in PORTS if name not in ports]:
+        raise StackMissing(
+            f"The stack in {layout.home} was last started by an earlier Darkroom, which had no {', '.join(unknown)}: "
+            f"`darkroom --home {layout.home} up` starts it as this one needs it."
+        )
     workspace = str(layout.dagster / "workspace.yaml")
     dagster = _environment(layout, state, "dagster") | {"DAGSTER_HOME": str(layout.dagster)}
     uploads = _environment(layout, state, "uploads")
@@ -90,6 +95,15 @@ def services(layout: Layout, state: StackState, settings: Settings) -> list[Serv
             needs=("postgres", "code-server"),
             environment=dagster,
             url=f"http://127.0.0.1:{ports['dagster']}",
+        ),
+        Service(
+            "mlflow",
+            (
+                *(python, "-m", "stack.mlflow_server", "--store", mlflow_store(layout, ports["postgres"])),
+                *("--artifacts", str(layout.mlflow), "--port", str(ports["mlflow"])),
+            ),
+            needs=("postgres",),
+            url=f"http://127.0.0.1:{ports['mlflow']}",
         ),
         *(
             Service(

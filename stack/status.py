@@ -47,6 +47,7 @@ def describe(home: Path) -> dict[str, Any]:
         },
         "postgres": {"dsn": postgres_dsn(layout, state.ports["postgres"], "operator")},
         "dagster": {"url": f"http://127.0.0.1:{state.ports['dagster']}"},
+        "mlflow": {"url": f"http://127.0.0.1:{state.ports['mlflow']}"},
         "uploads": {
             "url": f"https://127.0.0.1:{state.ports[UPLOADS[0]]}",
             "urls": [f"https://127.0.0.1:{state.ports[name]}" for name in UPLOADS],
