@@ -1,4 +1,5 @@
-"""`darkroom demo`: real images travel from upload to developed, hostile ones to quarantine, and the sums are shown.
+"""`darkroom demo`: real images travel from upload to developed, hostile ones to quarantine, and the sums are shown;
+a model learns from the labelled ones, and names them all.
 
 It uses the doors and tables that everybody uses, and leaves everything running. Everything it sent is in the
 notebook, so that another demo, on any later day, finds 0 new.
@@ -40,7 +41,8 @@ def demo(
     ] = 900.0,
     concurrency: Annotated[int, typer.Option(min=1, max=256, help="Images under way at a time.")] = 8,
 ) -> None:
-    """Send 1,797 digits, two photographs and one of each hostile kind; wait until all is developed; print the sums."""
+    """Send 1,797 digits, two photographs and one of each hostile kind; wait for all to be developed; learn; print the sums."""
+    from cli.demo_learning import learn
     from cli.demo_report import show
     from resources.failures import PermanentFailure
 
@@ -48,6 +50,7 @@ def demo(
     _bring_up(home, console)
     report, example = run(home, current_settings(), console, deadline, concurrency)
     show(report, output())
+    output().print(learn(home, current_settings(), console, deadline).sentence, soft_wrap=True)
     _where_to_look(home, example, output())
     if report.complaints:
         raise PermanentFailure(
@@ -193,6 +196,7 @@ def _where_to_look(home: Path, example: str | None, console: Console) -> None:
     )
     lines = [
         ("Dagster", dagster_url(home)),
+        ("MLflow", f"{current_settings().mlflow_url} (darkroom models list)"),
         ("Upload service", f"{door}/docs"),
         ("An image's state", asked),
         ("Your own folder", "darkroom send FOLDER"),
