@@ -41,7 +41,7 @@ def demo(
     ] = 900.0,
     concurrency: Annotated[int, typer.Option(min=1, max=256, help="Images under way at a time.")] = 8,
 ) -> None:
-    """Send 1,797 digits, two photographs and one of each hostile kind; wait for all to be developed; learn; print the sums."""
+    """Send 1,797 digits, two photographs and one of each hostile kind; wait, print the sums, and learn from them."""
     from cli.demo_learning import learn
     from cli.demo_report import show
     from resources.failures import PermanentFailure

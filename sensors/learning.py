@@ -116,7 +116,11 @@ def nightly_training(
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """A run, unless there is too little to learn from and nothing was ever learned."""
     least = settings.load().recognition_least
-    _, labelled = _labelled(lake, _cursor(None))
+    try:
+        _, labelled = _labelled(lake, _cursor(None))
+    except PlatformFailure as failure:
+        yield dg.SkipReason(first_line(failure))
+        return
     if labelled < least and not _of_champion(context.instance, "version"):
         yield dg.SkipReason(f"{labelled} labelled images, and a first model is made of {least} (recognition_least)")
     else:
