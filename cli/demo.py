@@ -1,4 +1,5 @@
-"""`darkroom demo`: real images travel from upload to developed, hostile ones to quarantine, and the sums are shown.
+"""`darkroom demo`: real images travel from upload to developed, hostile ones to quarantine, and the sums are shown;
+a model learns from the labelled ones, and names them all.
 
 It uses the doors and tables that everybody uses, and leaves everything running. Everything it sent is in the
 notebook, so that another demo, on any later day, finds 0 new.
@@ -43,7 +44,8 @@ def demo(
         typer.Option(min=1, max=256, help="Images under way at a time (default: 32 by stream, 8 by upload)."),
     ] = None,
 ) -> None:
-    """Stream 1,797 digits, upload two photographs and hostile images; wait until all is developed; print the sums."""
+    """Stream 1,797 digits, upload two photographs and hostile images; wait, print the sums, and learn from them."""
+    from cli.demo_learning import learn
     from cli.demo_report import show
     from resources.failures import PermanentFailure
 
@@ -51,6 +53,7 @@ def demo(
     _bring_up(home, console)
     report, example = run(home, current_settings(), console, deadline, concurrency)
     show(report, output())
+    output().print(learn(home, current_settings(), console, deadline).sentence, soft_wrap=True)
     _where_to_look(home, example, output())
     if report.complaints:
         raise PermanentFailure(
@@ -210,6 +213,7 @@ def _where_to_look(home: Path, example: str | None, console: Console) -> None:
     )
     lines = [
         ("Dagster", dagster_url(home)),
+        ("MLflow", f"{current_settings().mlflow_url} (darkroom models list)"),
         ("Upload service", f"{door}/docs"),
         ("An image's state", asked),
         ("Your own folder", "darkroom send FOLDER"),

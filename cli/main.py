@@ -24,6 +24,7 @@ MODULES = (
     "cli.quarantine",
     "cli.loss",
     "cli.lake",
+    "cli.models",
 )
 
 app = typer.Typer(

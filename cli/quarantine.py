@@ -83,10 +83,26 @@ def replay(
         DagsterAway: no answer when it was to be started, or the deadline passed.
         DagsterRefused: it would not start.
     """
+    config = {"ops": {OP: {"config": {"reason": reason}}}} if reason else {}
+    return wait_for(dagster, JOB, dagster.launch(JOB, config), deadline, progress, sleep, clock)
+
+
+def wait_for(
+    dagster: DagsterApi,
+    job: str,
+    id: str,
+    deadline: float,
+    progress: Callable[[Run], None] = lambda run: None,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> Run:
+    """Wait for a run's end, also while Dagster's web server is away.
+
+    Raises:
+        DagsterAway: the deadline passed; the run goes on.
+    """
     from cli.dagster_api import DagsterAway
 
-    config = {"ops": {OP: {"config": {"reason": reason}}}} if reason else {}
-    id = dagster.launch(JOB, config)
     start = clock()
     trouble = ""
     while True:
@@ -101,7 +117,7 @@ def replay(
             trouble = str(error)
         if clock() - start > deadline:
             raise DagsterAway(
-                f"Run {id} of {JOB} is not at its end after {deadline:g} s ({trouble}). It goes on; "
+                f"Run {id} of {job} is not at its end after {deadline:g} s ({trouble}). It goes on; "
                 f"{dagster.url}/runs/{id} shows it."
             )
         sleep(LOOK_SECONDS)

@@ -2,11 +2,22 @@
 
 import dagster as dg
 
-from platform_assets.images import checks, daily_uploads, developed, raw_image_stream, raw_images, replay
+from platform_assets.images import (
+    checks,
+    daily_uploads,
+    developed,
+    image_features,
+    raw_image_stream,
+    raw_images,
+    replay,
+)
 from platform_assets.jobs import live_images
+from platform_assets.recognition import digit_classifier, recognised_images, training_set
+from platform_assets.recognition.jobs import recognise_images, train_digit_classifier
 from platform_assets.upkeep import status, tables
 from resources.dagster_resources import resource_defs
 from sensors.kafka_offsets import kafka_offsets
+from sensors.learning import images_to_name, labels_grown, nightly_training
 from sensors.run_failures import run_failures
 from sensors.schedules import hourly_upkeep
 
@@ -15,12 +26,30 @@ defs = dg.Definitions(
         raw_image_stream.raw_image_stream,
         raw_images.raw_images,
         developed.developed_images,
+        image_features.image_features,
         daily_uploads.daily_uploads,
+        training_set.training_set,
+        digit_classifier.digit_classifier,
+        digit_classifier.champion,
+        recognised_images.recognised_images,
     ],
-    asset_checks=checks.CHECKS,
-    jobs=[live_images, replay.replay_quarantine, tables.upkeep_tables, status.rebuild_status],
-    sensors=[kafka_offsets, run_failures],
-    schedules=[hourly_upkeep],
+    asset_checks=[
+        *checks.CHECKS,
+        image_features.image_features_checks,
+        training_set.training_set_checks,
+        digit_classifier.better_than_champion,
+        recognised_images.recognised_images_checks,
+    ],
+    jobs=[
+        live_images,
+        train_digit_classifier,
+        recognise_images,
+        replay.replay_quarantine,
+        tables.upkeep_tables,
+        status.rebuild_status,
+    ],
+    sensors=[kafka_offsets, labels_grown, images_to_name, run_failures],
+    schedules=[hourly_upkeep, nightly_training],
     resources=resource_defs(),
     # One process a run: starting one costs five CPU-seconds, more than most steps.
     executor=dg.in_process_executor,

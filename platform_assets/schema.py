@@ -20,6 +20,9 @@ _WRITTEN_TOGETHER = {QUARANTINED_IMAGES.name: PROCESSED_IMAGES.name}
 LIVE = {"darkroom/lane": "live"}
 """Tag of the assets that the live lane carries from the topic to developed images."""
 
+LEARNING = {"darkroom/lane": "learning"}
+"""Tag of the assets that are made when a model is trained, or scores."""
+
 
 def asset_key(spec: TableSpec) -> dg.AssetKey:
     """The asset key of a table: its name under the lake's root."""
@@ -53,8 +56,16 @@ def column_schema(spec: TableSpec) -> dg.TableSchema:
     )
 
 
-def table_asset(spec: TableSpec, deps: Sequence[dg.AssetKey], **more: Any) -> dg.AssetSpec:
-    """The asset of one Delta table, with everything a catalogue reader looks for."""
+def table_asset(
+    spec: TableSpec, deps: Sequence[dg.AssetKey], *, tags: Mapping[str, str] = LIVE, fresh_hours: int = 24, **more: Any
+) -> dg.AssetSpec:
+    """The asset of one Delta table, with everything a catalogue reader looks for.
+
+    Args:
+        tags: which lane makes it.
+        fresh_hours: older than this is red, older than half of it a warning. The live lane runs at least every six
+            hours, with nothing new too: see sensors/kafka_offsets.py.
+    """
     group = spec.name.split("/")[0]
     metadata: Mapping[str, Any] = {
         "dagster/column_schema": column_schema(spec),
@@ -69,10 +80,9 @@ def table_asset(spec: TableSpec, deps: Sequence[dg.AssetKey], **more: Any) -> dg
         owners=list(OWNERS),
         kinds={"delta"},
         metadata=metadata,
-        tags=LIVE,
-        # The live lane runs at least every six hours, with nothing new too: see sensors/kafka_offsets.py.
+        tags=dict(tags),
         freshness_policy=dg.FreshnessPolicy.time_window(
-            fail_window=timedelta(hours=24), warn_window=timedelta(hours=12)
+            fail_window=timedelta(hours=fresh_hours), warn_window=timedelta(hours=fresh_hours // 2)
         ),
         **more,
     )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from resources.keys import KeyStore
     from resources.lake import Lake
     from resources.postgres import ImageStatus
+    from resources.registry import Registry
 
 
 class SettingsResource(dg.ConfigurableResource):
@@ -106,6 +107,18 @@ class ComputeResource(dg.ConfigurableResource):
         return DecodePool(self.settings.load())
 
 
+class RegistryResource(dg.ConfigurableResource):
+    """The registry of models, in MLflow."""
+
+    settings: dg.ResourceDependency[SettingsResource]
+
+    def open(self) -> "Registry":
+        """A handle on the registry; asks MLflow when used."""
+        from resources.mlflow_registry import ModelRegistry
+
+        return ModelRegistry(self.settings.load().mlflow_url)
+
+
 def resource_defs(overrides: dict[str, Any] | None = None) -> dict[str, dg.ConfigurableResource]:
     """All resources by the names that assets and sensors use, on one set of settings."""
     settings = SettingsResource(overrides=overrides or {})
@@ -116,4 +129,5 @@ def resource_defs(overrides: dict[str, Any] | None = None) -> dict[str, dg.Confi
         "keys": KeysResource(settings=settings),
         "status": StatusResource(settings=settings),
         "compute": ComputeResource(settings=settings),
+        "registry": RegistryResource(settings=settings),
     }

@@ -1,10 +1,9 @@
 """The two tables that developing writes, as one writer sees them: what they hold already, and how far they have come.
 
-Exactly once rests on three things. Every commit to either table moves the identifier `<table>-writer` by one through
-the handle it was looked up with, so that of two writers one conflicts instead of doubling; it then opens both tables
-again and looks again. Rows have keys: an id stands once in processed_images, over all days; a (topic id, partition,
-offset) once in quarantined_images. And quarantine is committed before processed, so that the offsets of
-processed_images never run ahead of a row that quarantine lacks.
+Exactly once rests on three things. Of two writers that looked at the same state one conflicts
+(`resources.tracked_table`); it then opens both tables again and looks again. Rows have keys: an id stands once in
+processed_images, over all days; a (topic id, partition, offset) once in quarantined_images. And quarantine is committed
+before processed, so that the offsets of processed_images never run ahead of a row that quarantine lacks.
 
 An unsealed record may carry any id in its header, another image's too. Where a sealed image finds its id taken by such
 a row, that row goes and the sealed image stands: what a door accepted is never lost to what anyone could write.
@@ -22,18 +21,15 @@ from datetime import date, datetime
 import numpy as np
 import polars as pl
 from deltalake import DeltaTable
-from deltalake.exceptions import CommitFailedError
 
 from resources.developed_rows import Good, processed_table, quarantined_table
-from resources.lake import CommitConflict, Lake
+from resources.lake import Lake
 from resources.opening import Refused
-from resources.progress import develop_app_id
+from resources.progress import developing_of
+from resources.tracked_table import TrackedTable
 from transforms.landing_protocol import Position
 from transforms.near_duplicates import comparable, first_matches, hash_bits
 from transforms.tables import PROCESSED_IMAGES, QUARANTINED_IMAGES
-
-PROCESSED_WRITER = "processed_images-writer"
-QUARANTINED_WRITER = "quarantined_images-writer"
 
 Place = tuple[str, int, int]
 
@@ -59,32 +55,38 @@ class DerivedTables:
     """
 
     def __init__(self, lake: Lake) -> None:
-        self._lake = lake
-        self.commits = 0
-        self.refresh()
+        self._processed = TrackedTable(lake, PROCESSED_IMAGES, developing_of)
+        self._quarantined = TrackedTable(lake, QUARANTINED_IMAGES, developing_of)
+        self._learn()
+
+    @property
+    def commits(self) -> int:
+        """Commits made here, to both tables."""
+        return self._processed.commits + self._quarantined.commits
 
     def refresh(self) -> None:
         """Open both tables as they are now and forget what was known of them."""
-        self._processed = self._lake.ensure(PROCESSED_IMAGES)
-        self._quarantined = self._lake.ensure(QUARANTINED_IMAGES)
-        self._processed_writer = self._lake.identifier(self._processed, PROCESSED_WRITER)
-        self._quarantined_writer = self._lake.identifier(self._quarantined, QUARANTINED_WRITER)
-        hashes = pl.scan_delta(self._processed).select(pl.col("id").hash(seed=0)).collect()["id"]
+        self._processed.refresh()
+        self._quarantined.refresh()
+        self._learn()
+
+    def _learn(self) -> None:
+        hashes = pl.scan_delta(self._processed.handle).select(pl.col("id").hash(seed=0)).collect()["id"]
         self._hashes = np.unique(hashes.to_numpy())
         self._own: dict[str, bool] = {}  # ids committed here, and whether they came sealed
         self._looks: dict[date, _Looks] = {}
 
     def positions(self, at: Collection[Position]) -> dict[Position, int]:
         """The last offset developed of each, by the slower of the two tables; -1 for none."""
-        return {one: min(self._last(self._processed, one), self._last(self._quarantined, one)) for one in at}
+        return {one: min(self._processed.last(one), self._quarantined.last(one)) for one in at}
 
     def processed_position(self, at: Position) -> int:
         """The last offset whose commit to processed_images stands: all before it are in one of the tables."""
-        return self._last(self._processed, at)
+        return self._processed.last(at)
 
     def quarantined_position(self, at: Position) -> int:
         """The last offset up to which bad records are known to be in quarantine; -1 for none."""
-        return self._last(self._quarantined, at)
+        return self._quarantined.last(at)
 
     def maybe_processed(self, id: str) -> bool:
         """Whether the id may be in processed_images: no is certain, yes wants `confirm_processed`."""
@@ -102,17 +104,17 @@ class DerivedTables:
         wanted = {id for id in ids if self.maybe_processed(id)}
         found = {id for id in wanted if id in self._own and (self._own[id] or not sealed)}
         if rest := sorted(wanted - self._own.keys()):
-            table = pl.scan_delta(self._processed).filter(pl.col("id").is_in(rest)).select("id", "via").collect()
+            table = pl.scan_delta(self._processed.handle).filter(pl.col("id").is_in(rest)).select("id", "via").collect()
             found |= {id for id, via in table.iter_rows() if via is not None or not sealed}
         return found
 
     def quarantined_among(self, places: Collection[Place]) -> set[Place]:
         """Those of the places (topic id, partition, offset) that are in quarantine."""
-        return _among(self._quarantined, places)
+        return _among(self._quarantined.handle, places)
 
     def processed_among(self, places: Collection[Place]) -> set[Place]:
         """Those of the places (topic id, partition, offset) whose records made a row of processed_images."""
-        return _among(self._processed, places)
+        return _among(self._processed.handle, places)
 
     def add_quarantined(
         self, refused: Sequence[Refused], positions: Mapping[Position, int], at: datetime
@@ -128,19 +130,7 @@ class DerivedTables:
         for one in refused:
             if one.record.place not in known:
                 fresh.setdefault(one.record.place, one)
-        identifiers = self._ahead(self._quarantined, positions)
-        if not fresh and not identifiers:
-            return []
-        writer = (self._quarantined_writer or 0) + 1
-        self._lake.append(
-            self._quarantined,
-            QUARANTINED_IMAGES,
-            quarantined_table(list(fresh.values()), at),
-            {**identifiers, QUARANTINED_WRITER: writer},
-            after={QUARANTINED_WRITER: self._quarantined_writer},
-        )
-        self._quarantined_writer = writer
-        self.commits += 1
+        self._quarantined.append(quarantined_table(list(fresh.values()), at), positions)
         return list(fresh.values())
 
     def add_processed(self, good: Sequence[Good], positions: Mapping[Position, int], at: datetime) -> list[Good]:
@@ -154,20 +144,8 @@ class DerivedTables:
                 fresh.setdefault(one.opened.id, one)
         rows = sorted(fresh.values(), key=_order)
         self._evict(fresh.keys() & taken)
-        identifiers = self._ahead(self._processed, positions)
-        if not rows and not identifiers:
+        if not self._processed.append(processed_table(rows, self._near(rows), at), positions):
             return []
-        near = self._near(rows)
-        writer = (self._processed_writer or 0) + 1
-        self._lake.append(
-            self._processed,
-            PROCESSED_IMAGES,
-            processed_table(rows, near, at),
-            {**identifiers, PROCESSED_WRITER: writer},
-            after={PROCESSED_WRITER: self._processed_writer},
-        )
-        self._processed_writer = writer
-        self.commits += 1
         self._own.update((id, one.opened.sealed) for id, one in fresh.items())
         self._remember(rows)
         return rows
@@ -181,11 +159,7 @@ class DerivedTables:
         for (topic_id, partition), offsets in groups.items():
             listed = ", ".join(map(str, offsets))
             # Values from the table itself: a topic id is 22 characters of A-Za-z0-9_-, the others are integers.
-            self._delete(
-                self._quarantined,
-                QUARANTINED_IMAGES.name,
-                f"topic_id = '{topic_id}' AND partition = {partition} AND offset IN ({listed})",
-            )
+            self._quarantined.delete(f"topic_id = '{topic_id}' AND partition = {partition} AND offset IN ({listed})")
         return len(present)
 
     def _evict(self, ids: Collection[str]) -> None:
@@ -195,30 +169,8 @@ class DerivedTables:
             return
         # Ids have the form of ids: 26 characters of a-z2-7.
         listed = ", ".join(f"'{id}'" for id in sorted(ids))
-        self._delete(self._processed, PROCESSED_IMAGES.name, f"via IS NULL AND id IN ({listed})")
+        self._processed.delete(f"via IS NULL AND id IN ({listed})")
         self._looks = {}
-
-    def _delete(self, handle: DeltaTable, name: str, predicate: str) -> None:
-        try:
-            handle.delete(predicate)
-        except CommitFailedError as error:
-            raise CommitConflict(
-                f"Table {name}: another writer changed the rows to be removed: {error}. "
-                "Nothing was removed; look again."
-            ) from error
-        self.commits += 1
-
-    def _last(self, handle: DeltaTable, at: Position) -> int:
-        found = self._lake.identifier(handle, develop_app_id(at.topic, at.partition, at.topic_id))
-        return -1 if found is None else found
-
-    def _ahead(self, handle: DeltaTable, positions: Mapping[Position, int]) -> dict[str, int]:
-        """The identifiers that would move forward; the others stand as they are."""
-        return {
-            develop_app_id(at.topic, at.partition, at.topic_id): offset
-            for at, offset in positions.items()
-            if offset > self._last(handle, at)
-        }
 
     def _near(self, rows: Sequence[Good]) -> list[str | None]:
         """For each row the id of the earliest image of its day that looks the same: known ones first, then these."""
@@ -239,7 +191,7 @@ class DerivedTables:
     def _looks_of(self, day: date) -> _Looks:
         if day not in self._looks:
             table = (
-                pl.scan_delta(self._processed)
+                pl.scan_delta(self._processed.handle)
                 .filter(pl.col("day") == day)
                 .select(
                     "id",

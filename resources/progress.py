@@ -9,11 +9,11 @@ names.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from transforms.landing_protocol import TopicState, partition_app_id
+from transforms.landing_protocol import Position, TopicState, partition_app_id
 from transforms.tables import PROCESSED_IMAGES, QUARANTINED_IMAGES, RAW_IMAGES
 
 if TYPE_CHECKING:
@@ -57,6 +57,21 @@ class Progress:
 def develop_app_id(topic: str, partition: int, topic_id: str) -> str:
     """Application id under which both derived tables keep the last offset developed."""
     return f"develop-{partition_app_id(topic, partition, topic_id)}"
+
+
+def developing_of(at: Position) -> str:
+    """The same, of a position."""
+    return develop_app_id(at.topic, at.partition, at.topic_id)
+
+
+def featuring_of(at: Position) -> str:
+    """Application id under which image_features keeps the last offset whose features are there."""
+    return f"features-{at.app_id}"
+
+
+def recognising_of(model: str, version: str) -> Callable[[Position], str]:
+    """Application ids under which recognised_images keeps the last offset that a model's version has scored."""
+    return lambda at: f"recognise-{model}-{version}-{at.app_id}"
 
 
 def read_progress(lake: Lake, state: TopicState) -> Progress:

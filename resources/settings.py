@@ -89,6 +89,28 @@ class Settings(BaseSettings):
         "are still taken, and their state is filled in by the next landing.",
     )
 
+    mlflow_url: str = Field(
+        default="http://127.0.0.1:5000",
+        description="Address of the MLflow server. A wrong one: training and scoring fail with a sentence that "
+        "names it; images are taken and developed all the same.",
+    )
+    recognition_floor: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.9,
+        description="Accuracy on the test split below which no model becomes champion, also where there is none. Too "
+        "high: nothing is ever recognised. Too low: the first model is promoted however bad it is.",
+    )
+    recognition_growth: Annotated[float, Field(gt=0, le=100)] = Field(
+        default=0.2,
+        description="Share by which labelled images must have grown since the champion learned before training is "
+        "asked for between two nights. Too high: new labels wait for the nightly run. Too low: the machine "
+        "trains all day.",
+    )
+    recognition_least: Annotated[int, Field(ge=1)] = Field(
+        default=500,
+        description="Labelled images from which on the first model is trained without anybody asking. Too high: "
+        "somebody must ask, or wait for the night. Too low: a first model of few images, judged on a handful.",
+    )
+
     keys: str = Field(
         default="",
         description="Root of the key store; empty means HOME/keys. Another root knows none of the old keys: "

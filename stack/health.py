@@ -54,6 +54,7 @@ class Probes:
             "code-server": self._code_server,
             "daemon": lambda: self._daemon(since),
             "webserver": self._webserver,
+            "mlflow": self._mlflow,
             **dict.fromkeys((*UPLOADS, STREAMS), lambda: self._door(name)),
         }
         return probes[name]()
@@ -117,6 +118,17 @@ class Probes:
         if not entries or any(entry["locationOrLoadError"] is None for entry in entries):
             return Health(False, "the code location is still loading")
         return Health(True)
+
+    def _mlflow(self) -> Health:
+        import httpx
+
+        # Not /health, which answers without looking at the database.
+        url = f"http://127.0.0.1:{self._state.ports['mlflow']}/api/2.0/mlflow/experiments/get?experiment_id=0"
+        try:
+            answer = httpx.get(url, timeout=5, trust_env=False)
+        except httpx.HTTPError as error:
+            return Health(False, f"{url}: {error or type(error).__name__}")
+        return Health(True) if answer.is_success else Health(False, f"{url} answered {answer.status_code}")
 
     def _door(self, name: str) -> Health:
         import httpx

@@ -59,6 +59,11 @@ class Layout:
         return self.home / "dagster"
 
     @property
+    def mlflow(self) -> Path:
+        """Artifacts of MLflow's runs: model files, pictures, model cards."""
+        return self.home / "mlflow"
+
+    @property
     def logs(self) -> Path:
         """One log per service."""
         return self.home / "logs"
@@ -97,6 +102,7 @@ class Layout:
             self.kafka,
             self.postgres,
             self.dagster,
+            self.mlflow,
             self.logs,
             self.run,
         )

@@ -22,9 +22,9 @@ from stack.errors import StackError
 from stack.paths import Layout
 from stack.postgres_place import run_as
 from stack.processes import postgres_in
-from stack.state import DAGSTER_DATABASE, PLATFORM_DATABASE, ROLES, PostgresPlace, postgres_dsn
+from stack.state import DAGSTER_DATABASE, MLFLOW_DATABASE, PLATFORM_DATABASE, ROLES, PostgresPlace, postgres_dsn
 
-LOGINS = ("admin", "uploads", "streams", "dagster", "operator")
+LOGINS = ("admin", "uploads", "streams", "dagster", "mlflow", "operator")
 
 RIGHTS = {
     "SELECT": sql.SQL("SELECT"),
@@ -126,7 +126,8 @@ def furnish(layout: Layout, port: int, policy: Policy) -> None:
             if name not in ROLES and name not in roles:
                 connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(name)))
         databases = {row[0] for row in connection.execute("SELECT datname FROM pg_database")}
-        for name, owner in ((DAGSTER_DATABASE, "dagster"), (PLATFORM_DATABASE, "postgres")):
+        owners = {DAGSTER_DATABASE: "dagster", MLFLOW_DATABASE: "mlflow", PLATFORM_DATABASE: "postgres"}
+        for name, owner in owners.items():
             if name not in databases:
                 create = sql.SQL("CREATE DATABASE {} OWNER {}")
                 connection.execute(create.format(sql.Identifier(name), sql.Identifier(owner)))

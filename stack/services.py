@@ -18,15 +18,16 @@ from stack import kafka
 from stack.errors import StackError
 from stack.paths import Layout
 from stack.processes import SERVICE, STACK
-from stack.state import StackState, identity_overrides
+from stack.state import StackState, identity_overrides, mlflow_store
 
-PORTS = ("postgres", "kafka", "kafka-controller", "dagster", "uploads-1", "uploads-2", "streams")
+PORTS = ("postgres", "kafka", "kafka-controller", "dagster", "mlflow", "uploads-1", "uploads-2", "streams")
 UPLOADS = ("uploads-1", "uploads-2")
 STREAMS = "streams"
+MLFLOW = "mlflow"
 # Waves in which services stop: the reverse of what each needs. Known without any settings, so that `down` always works.
 STOP_WAVES = (
     ("uploads-1", "uploads-2", "streams", "webserver", "daemon"),
-    ("code-server",),
+    ("code-server", "mlflow"),
     ("kafka", "postgres"),
 )
 # What of the caller's environment a service may see. Locale and folders; nothing that could hold a secret.
@@ -56,8 +57,9 @@ def services(layout: Layout, state: StackState, settings: Settings) -> list[Serv
     workspace = str(layout.dagster / "workspace.yaml")
     dagster = _environment(layout, state, "dagster") | {"DAGSTER_HOME": str(layout.dagster)}
     doors = [_door(layout, state, name, "uploads") for name in UPLOADS]
-    # A home of before this service has no port for it until the next `up`; `status` and `down` work until then.
+    # A home of before these services has no port for them until the next `up`; `status` and `down` work until then.
     doors += [_door(layout, state, STREAMS, "streams")] if STREAMS in ports else []
+    learning = [_mlflow(layout, state)] if MLFLOW in ports else []
     return [
         Service(
             "postgres",
@@ -97,6 +99,7 @@ def services(layout: Layout, state: StackState, settings: Settings) -> list[Serv
             environment=dagster,
             url=f"http://127.0.0.1:{ports['dagster']}",
         ),
+        *learning,
         *doors,
     ]
 
@@ -114,6 +117,13 @@ def _door(layout: Layout, state: StackState, name: str, identity: str) -> Servic
         stop_seconds=45,
         url=f"https://127.0.0.1:{port}",
     )
+
+
+def _mlflow(layout: Layout, state: StackState) -> Service:
+    """MLflow's server."""
+    port, store = state.ports[MLFLOW], mlflow_store(layout, state.ports["postgres"])
+    command = (sys.executable, "-m", "stack.mlflow_server", "--store", store, "--artifacts", str(layout.mlflow))
+    return Service(MLFLOW, (*command, "--port", str(port)), needs=("postgres",), url=f"http://127.0.0.1:{port}")
 
 
 def code_socket(state: StackState) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -16,11 +17,12 @@ from stack.errors import StackError, StackMissing
 from stack.paths import Layout, write_private
 
 VERSION = 1
-IDENTITIES = ("broker", "admin", "uploads", "streams", "dagster", "operator")
+IDENTITIES = ("broker", "admin", "uploads", "streams", "dagster", "mlflow", "operator")
 # Identities that log into PostgreSQL under another role's name.
 ROLES = {"admin": "postgres"}
 PLATFORM_DATABASE = "platform"
 DAGSTER_DATABASE = "dagster"
+MLFLOW_DATABASE = "mlflow"
 
 
 class PostgresPlace(BaseModel):
@@ -121,6 +123,21 @@ def postgres_dsn(layout: Layout, port: int, identity: str, database: str = PLATF
     )
 
 
+def mlflow_store(layout: Layout, port: int) -> str:
+    """SQLAlchemy URI of MLflow's database, by its own identity's certificate; holds no secret.
+
+    The driver is spelled out: SQLAlchemy 2.1 reads a bare `postgresql://` as another one.
+    """
+    options = {
+        "sslmode": "verify-full",
+        "sslrootcert": layout.ca,
+        "sslcert": layout.certificate("mlflow"),
+        "sslkey": layout.key("mlflow"),
+    }
+    said = "&".join(f"{name}={quote(str(value), safe='')}" for name, value in options.items())
+    return f"postgresql+psycopg2://mlflow@127.0.0.1:{port}/{MLFLOW_DATABASE}?{said}"
+
+
 def identity_overrides(layout: Layout, state: StackState, identity: str) -> dict[str, str]:
     """The settings that differ by stack and identity, by name."""
     if identity not in IDENTITIES:
@@ -132,6 +149,8 @@ def identity_overrides(layout: Layout, state: StackState, identity: str) -> dict
         "kafka_certificate": str(layout.certificate(identity)),
         "kafka_key": str(layout.key(identity)),
         "postgres_dsn": postgres_dsn(layout, state.ports["postgres"], identity),
+        # A stack that an earlier release started has none until its next `up`.
+        **({"mlflow_url": f"http://127.0.0.1:{port}"} if (port := state.ports.get("mlflow")) else {}),
     }
 
 

@@ -13,7 +13,7 @@ from resources.settings import Settings, load_settings
 from stack.errors import StackError
 from stack.health import Probes
 from stack.paths import Layout
-from stack.services import STREAMS, UPLOADS, Service, services
+from stack.services import MLFLOW, STREAMS, UPLOADS, Service, services
 from stack.state import StackState, identity_overrides, load_state, postgres_dsn
 from stack.supervision import Supervisor
 from transforms.tables import TABLES
@@ -47,6 +47,7 @@ def describe(home: Path) -> dict[str, Any]:
         },
         "postgres": {"dsn": postgres_dsn(layout, state.ports["postgres"], "operator")},
         "dagster": {"url": f"http://127.0.0.1:{state.ports['dagster']}"},
+        "mlflow": {"url": settings.mlflow_url if MLFLOW in state.ports else None},
         "uploads": {
             "url": f"https://127.0.0.1:{state.ports[UPLOADS[0]]}",
             "urls": [f"https://127.0.0.1:{state.ports[name]}" for name in UPLOADS],

@@ -64,7 +64,8 @@ from platform_assets.definitions import defs
 print(json.dumps({
     "assets": len(defs.resolve_all_asset_specs()),
     "heavy": sorted({"mlflow", "dagster_aws", "pyspark", "deltalake", "polars", "confluent_kafka", "pebble", "sklearn",
-                     "cv2", "PIL", "pandas", "psycopg", "alembic", "fastapi"} & set(sys.modules)),
+                     "cv2", "PIL", "onnx", "onnxruntime", "skl2onnx",
+                     "pandas", "psycopg", "alembic", "fastapi"} & set(sys.modules)),
 }))
 """
 
@@ -145,11 +146,15 @@ def test_every_table_has_a_pool_a_freshness_policy_and_a_schema_check(table):
 
 def test_whoever_writes_a_table_holds_its_pool():
     """Bug prevented: compaction of quarantine beside developing, for each held another pool."""
-    writers = {op.name: op.pool for job in ("live_images", "replay_quarantine", "upkeep_tables") for op in _ops(job)}
+    jobs = ("live_images", "replay_quarantine", "upkeep_tables", "train_digit_classifier")
+    writers = {op.name: op.pool for job in jobs for op in _ops(job)}
     silver = {writers["developed_images"], writers["replay_quarantined_records"]}
     assert {writers["upkeep_processed_images"], writers["upkeep_quarantined_images"]} == silver
-    for table in ("raw_images", "daily_uploads"):
-        assert writers[f"upkeep_{table}"] == writers[table] == f"images/{table}"
+    for table in TABLES:
+        name = table.name.split("/")[-1]
+        if name not in ("processed_images", "quarantined_images"):
+            assert writers[f"upkeep_{name}"] == writers[name] == table.name
+    assert writers["digit_classifier"] == writers["champion"] == "recognition/digit_classifier"
 
 
 def _ops(job: str) -> list[dg.OpDefinition]:
@@ -172,17 +177,32 @@ def test_a_failed_comparison_with_the_broker_stops_developing():
     assert "bronze_checks" in sources
 
 
+def test_a_challenger_that_is_no_better_stops_the_alias_from_moving():
+    job = defs.resolve_job_def("train_digit_classifier")
+    key = dg.AssetCheckKey(dg.AssetKey(["recognition", "digit_classifier"]), "better_than_champion")
+    assert job.asset_layer.get(key).blocking
+    promoted = next(deps for node, deps in job.dependencies.items() if node.name == "champion")
+    sources = {edge.node for found in promoted.values() for edge in found.get_node_dependencies()}
+    assert "recognition__digit_classifier_better_than_champion" in sources
+
+
 def test_the_live_job_takes_the_images_all_the_way():
     job = defs.resolve_job_def(LIVE_JOB)
-    assert job.asset_layer.selected_asset_keys == {dg.AssetKey(table.name.split("/")) for table in TABLES}
+    images = [table for table in TABLES if table.name.startswith("images/")]
+    assert job.asset_layer.selected_asset_keys == {dg.AssetKey(table.name.split("/")) for table in images}
     assert job.executor_def is dg.in_process_executor
 
 
 def test_sensors_and_schedule_are_on_by_default_and_name_jobs_that_exist():
     repository = defs.get_repository_def()
-    assert {sensor.name for sensor in repository.sensor_defs} == {"kafka_offsets", "run_failures"}
+    assert {sensor.name for sensor in repository.sensor_defs} == {
+        "kafka_offsets",
+        "labels_grown",
+        "images_to_name",
+        "run_failures",
+    }
     assert all(sensor.default_status is dg.DefaultSensorStatus.RUNNING for sensor in repository.sensor_defs)
-    assert [schedule.name for schedule in repository.schedule_defs] == ["hourly_upkeep"]
+    assert {schedule.name for schedule in repository.schedule_defs} == {"hourly_upkeep", "nightly_training"}
     assert all(schedule.default_status is dg.DefaultScheduleStatus.RUNNING for schedule in repository.schedule_defs)
     jobs = set(repository.job_names)
     assert {sensor.job_name for sensor in repository.sensor_defs if sensor.has_jobs} <= jobs

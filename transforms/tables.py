@@ -163,4 +163,76 @@ DAILY_UPLOADS = TableSpec(
     statistics=("day", "uploader_group", "computed_at"),
 )
 
-TABLES: tuple[TableSpec, ...] = (RAW_IMAGES, PROCESSED_IMAGES, QUARANTINED_IMAGES, DAILY_UPLOADS)
+IMAGE_FEATURES = TableSpec(
+    name="images/image_features",
+    description="Numeric features for learning, one row per developed image.",
+    schema=pa.schema(
+        [
+            _column("id", pa.string(), "image id, 26 characters", False),
+            _column("day", pa.date32(), "day of the image", False),
+            _column("pseudonym", pa.string(), "uploader's pseudonym on that day", False),
+            _column("key", pa.string(), "data key that opens the sealed columns", False),
+            _column(
+                "feature_version", pa.string(), "recipe of the features; vectors of two recipes compare not", False
+            ),
+            _column("features", pa.binary(), "sealed: the vector, little-endian float32"),
+            _column("appended_at", INSTANT, "when the broker appended the image", False),
+            _column("computed_at", INSTANT, "when the features were computed", False),
+            *_ORIGIN,
+        ]
+    ),
+    statistics=("id", "topic_id", "partition", "offset", "computed_at"),
+    sealed=("features",),
+)
+
+TRAINING_SET = TableSpec(
+    name="recognition/training_set",
+    description="Labelled features, split by content hash: the same picture is never in two splits.",
+    schema=pa.schema(
+        [
+            _column("id", pa.string(), "image id, 26 characters", False),
+            _column("day", pa.date32(), "day of the image", False),
+            _column("key", pa.string(), "data key that opens the sealed columns", False),
+            _column("split", pa.string(), "train, validation or test", False),
+            _column("feature_version", pa.string(), "recipe of the features", False),
+            _column("features", pa.binary(), "sealed: the vector, little-endian float32"),
+            _column("label", pa.binary(), "sealed: the label, UTF-8"),
+            _column("made_at", INSTANT, "when this set was made", False),
+        ]
+    ),
+    statistics=("id", "split", "made_at"),
+    sealed=("features", "label"),
+)
+
+RECOGNISED_IMAGES = TableSpec(
+    name="recognition/recognised_images",
+    description="What champions named each image, one row per image id and model version.",
+    schema=pa.schema(
+        [
+            _column("id", pa.string(), "image id, 26 characters", False),
+            _column("day", pa.date32(), "day of the image", False),
+            _column("pseudonym", pa.string(), "uploader's pseudonym on that day", False),
+            _column("key", pa.string(), "data key that opens the sealed columns", False),
+            _column("model", pa.string(), "name of the registered model", False),
+            _column("model_version", pa.string(), "its version in the registry", False),
+            _column("label", pa.binary(), "sealed: what the model named it, UTF-8"),
+            _column("probability", pa.float64(), "how probable the model holds its answer, 0 to 1", False),
+            _column("lane", pa.string(), "who scored it: batch", False),
+            _column("scored_at", INSTANT, "when it was scored", False),
+            *_ORIGIN,
+        ]
+    ),
+    statistics=("id", "model", "model_version", "topic_id", "partition", "offset", "probability", "scored_at"),
+    sealed=("label",),
+)
+
+TABLES: tuple[TableSpec, ...] = (
+    RAW_IMAGES,
+    PROCESSED_IMAGES,
+    QUARANTINED_IMAGES,
+    IMAGE_FEATURES,
+    DAILY_UPLOADS,
+    TRAINING_SET,
+    RECOGNISED_IMAGES,
+)
+"""Every table; those of the group `images` are what the live lane writes."""

@@ -15,13 +15,20 @@ from PIL import Image
 from platform_assets.definitions import defs
 from platform_assets.jobs import LIVE_JOB
 from resources.compute import DecodePool
-from resources.dagster_resources import ComputeResource, KafkaResource, StatusResource, resource_defs
+from resources.dagster_resources import (
+    ComputeResource,
+    KafkaResource,
+    RegistryResource,
+    StatusResource,
+    resource_defs,
+)
 from resources.keys import open_key_store
 from resources.lake import open_lake
 from resources.landing import LandingResult, PartitionResult
 from resources.postgres import StatusRow
 from resources.settings import Settings
 from tests.resources.developing.bronze_rows import TOPIC, TOPIC_ID, Bronze
+from tests.resources.learning.registry_in_memory import RegistryInMemory
 from transforms.landing_protocol import TopicState
 
 
@@ -104,6 +111,7 @@ class House:
     resources: dict[str, Any]
     board: list[StatusRow] = field(default_factory=list)
     landing_failure: Exception | None = None
+    registry: RegistryInMemory = field(default_factory=RegistryInMemory)
 
     @property
     def lake(self):
@@ -114,19 +122,15 @@ class House:
         self.broker.take(self.bronze.rows)
         self.bronze.land()
 
-    def run(self, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
-        """Run the job `live_images` as Dagster runs it."""
-        return defs.resolve_job_def(LIVE_JOB).execute_in_process(
+    def run(self, raise_on_error: bool = True, job: str = LIVE_JOB) -> dg.ExecuteInProcessResult:
+        """Run a job as Dagster runs it."""
+        return defs.resolve_job_def(job).execute_in_process(
             instance=self.instance, resources=self.resources, raise_on_error=raise_on_error
         )
 
     def metadata(self, result: dg.ExecuteInProcessResult, name: str) -> dict[str, Any]:
         """Metadata of an asset's materialization in a run."""
-        (event,) = [
-            event
-            for event in result.get_asset_materialization_events()
-            if event.asset_key == dg.AssetKey(["images", name])
-        ]
+        (event,) = [event for event in result.get_asset_materialization_events() if event.asset_key.path[-1] == name]
         return {name: value.value for name, value in event.materialization.metadata.items()}
 
     def checks(self, result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
@@ -181,6 +185,7 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoders: DecodePool)
         monkeypatch.setattr("resources.completeness._Reader", broker.reader)
         monkeypatch.setattr(KafkaResource, "watermarks", lambda self, timeout_seconds=None: broker.state())
         monkeypatch.setattr(StatusResource, "open", lambda self: _Board(made.board))
+        monkeypatch.setattr(RegistryResource, "open", lambda self: made.registry)
         monkeypatch.setattr(ComputeResource, "open", lambda self: nullcontext(decoders))
         yield made
 

@@ -11,7 +11,14 @@ from resources.landing import LandingStopped
 from tests.platform_assets.conftest import House, png
 from tests.resources.developing.bronze_rows import DAY, TOPIC, TOPIC_ID
 from transforms.landing_protocol import Loss, LossKind
-from transforms.tables import DAILY_UPLOADS, PROCESSED_IMAGES, QUARANTINED_IMAGES, RAW_IMAGES
+from transforms.tables import (
+    DAILY_UPLOADS,
+    PROCESSED_IMAGES,
+    QUARANTINED_IMAGES,
+    RAW_IMAGES,
+    RECOGNISED_IMAGES,
+    TRAINING_SET,
+)
 
 NOTHING = DevelopResult(0, 0, {}, 0, {}, {}, 0)
 SECRETS = {"uploader": "grace-hopper", "label": "a-label-of-hers", "group": "photo-club"}
@@ -48,6 +55,8 @@ def test_images_go_from_bronze_to_developed_and_counted(house: House):
             "processed_images.one_row_per_image",
             "processed_images.developed_up_to_bronze",
             "processed_images.schema_as_specified",
+            "image_features.schema_as_specified",
+            "image_features.one_row_per_image",
             "quarantined_images.quarantine_share",
             "quarantined_images.schema_as_specified",
             "daily_uploads.schema_as_specified",
@@ -234,6 +243,8 @@ def test_the_share_of_quarantine_warns_and_then_fails(house: House, good: int, b
 def test_each_check_can_be_run_alone(house: House):
     fill(house)
     house.run()
+    for spec in (TRAINING_SET, RECOGNISED_IMAGES):
+        house.lake.ensure(spec)
     repository = defs.get_repository_def()
     keys = sorted(repository.asset_graph.asset_check_keys)
     for key in keys:

@@ -25,7 +25,7 @@ from tests.live_stack import LiveStack
 from transforms.tables import TABLES
 
 pytestmark = pytest.mark.stack
-SERVICES = {"postgres", "kafka", "code-server", "daemon", "webserver", "uploads-1", "uploads-2", "streams"}
+SERVICES = {"postgres", "kafka", "code-server", "daemon", "webserver", "mlflow", "uploads-1", "uploads-2", "streams"}
 
 
 def test_status_says_everything_that_a_client_needs(stack: LiveStack):
@@ -35,6 +35,7 @@ def test_status_says_everything_that_a_client_needs(stack: LiveStack):
     assert set(report["lake"]) == {"root", "tables"}
     assert set(report["lake"]["tables"]) == {spec.name for spec in TABLES}
     assert (set(report["postgres"]), set(report["dagster"])) == ({"dsn"}, {"url"})
+    assert set(report["mlflow"]) == {"url"}
     assert {"url", "token_command"} <= set(report["uploads"])
     assert set(report["services"]) == SERVICES
     assert {service["state"] for service in report["services"].values()} == {"running"}
@@ -307,7 +308,7 @@ def test_dagsters_web_server_answers_on_a_unix_socket_too(stack: LiveStack):
         assert client.get("http://localhost/server_info").json()["dagster_version"]
 
 
-@pytest.mark.parametrize("name", ["daemon", "uploads-1", "postgres", "kafka"])
+@pytest.mark.parametrize("name", ["daemon", "uploads-1", "postgres", "kafka", "mlflow"])
 def test_a_service_that_was_killed_comes_back_by_itself(stack: LiveStack, name: str):
     pid = stack.kill(name)
     stack.wait_healthy(name)

@@ -1,0 +1,97 @@
+"""The demo's last part: what was sent is learned from, the model is promoted, and names what lives.
+
+The job is the one that the schedule and the sensor ask for. The sensor may have been quicker: then there is nothing new
+to learn, and the champion's own figures are shown. What the test split says was not learned from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from resources.settings import Settings
+
+JOB = "train_digit_classifier"
+
+
+@dataclass(frozen=True)
+class Learning:
+    """What came of it: the champion's version, its share of the test split, and images it has named."""
+
+    version: str
+    right: int
+    rows: int
+    recognised: int
+    images: int
+
+    @property
+    def sentence(self) -> str:
+        """For a person."""
+        share = f"{self.right / self.rows:.1%}" if self.rows else "none"
+        return (
+            f"Recognised: champion version {self.version} names {share} of the {self.rows} held-out digits right "
+            f"(it has not learned from them), and has named {self.recognised:,} of {self.images:,} images."
+        )
+
+
+def learn(home: Path, settings: Settings, console: Console, deadline: float) -> Learning:
+    """Train by Dagster's job, and look at what came of it as anybody would.
+
+    Raises:
+        PermanentFailure: the run failed; with its first error.
+        TransientFailure: Dagster or MLflow are away, or the deadline passed.
+    """
+    from cli.dagster_api import DagsterApi
+    from cli.quarantine import dagster_url, wait_for
+    from resources.failures import PermanentFailure
+
+    dagster = DagsterApi(dagster_url(home))
+    try:
+        with console.status("learning from what was sent") as spinner:
+            run = wait_for(
+                dagster,
+                JOB,
+                dagster.launch(JOB, {}),
+                deadline,
+                lambda run: spinner.update(f"learning from what was sent: {run.status.lower()}"),
+            )
+    finally:
+        dagster.close()
+    found = look(settings)
+    if found is None or run.status != "SUCCESS":
+        raise PermanentFailure(
+            f"Run {run.id} of {JOB} ended as {run.status.lower()}: {run.error or 'and no model is champion'}. "
+            f"See {dagster.url}/runs/{run.id}. The images are developed all the same."
+        )
+    return found
+
+
+def look(settings: Settings) -> Learning | None:
+    """The champion on the test split as it is now, and what it has named; None without a champion."""
+    import polars as pl
+
+    from resources.keys import open_key_store
+    from resources.lake import open_lake
+    from resources.learning import compare
+    from resources.mlflow_registry import ModelRegistry
+    from resources.registry import CHAMPION
+    from resources.training_set import read_training_set
+    from transforms.recognition import DIGITS
+    from transforms.tables import IMAGE_FEATURES, RECOGNISED_IMAGES
+
+    registry, lake = ModelRegistry(settings.mlflow_url), open_lake(settings)
+    champion = registry.at(DIGITS.name, CHAMPION)
+    if champion is None:
+        return None
+    verdict = compare(registry, read_training_set(lake, open_key_store(settings)), DIGITS, 0.0)
+    right = verdict.champion_right if verdict.champion_right is not None else verdict.right
+    named = pl.scan_delta(lake.open(RECOGNISED_IMAGES.name)).filter(pl.col("model_version") == champion.version)
+    counts = (
+        table.select(pl.len()).collect().item() for table in (named, pl.scan_delta(lake.open(IMAGE_FEATURES.name)))
+    )
+    recognised, images = counts
+    return Learning(champion.version, right or 0, verdict.rows, recognised, images)

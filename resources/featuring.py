@@ -1,0 +1,73 @@
+"""Fills images/image_features: the vector of every developed image, taken from its thumbnail and sealed again.
+
+It follows processed_images (`resources.following`). The thumbnail is opened under the image's data key, measured
+(`transforms.features`), and only the vector is kept, sealed under the same key for its own table and column: who
+learns opens features and labels, and never sees a picture. A changed recipe computes every vector anew.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import polars as pl
+import pyarrow as pa
+
+from resources.following import UNREADABLE, Followed, Follower, Made
+from resources.keys import Keys
+from resources.lake import Lake
+from resources.progress import developing_of, featuring_of
+from resources.sealed_rows import SealedRows
+from resources.tracked_table import TrackedTable
+from transforms.features import RECIPE, FeaturesRefused, features, pack
+from transforms.tables import IMAGE_FEATURES, PROCESSED_IMAGES
+
+COPIED = ("id", "day", "pseudonym", "key", "appended_at", "topic", "topic_id", "partition", "offset")
+
+
+def compute_features(
+    lake: Lake,
+    keys: Keys,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    progress: Callable[[int, int], None] | None = None,
+) -> Followed:
+    """Compute the features of all developed images that have none of this recipe.
+
+    Raises:
+        TransientFailure: keys or lake are away. What was committed stands; running again goes on from there.
+    """
+    sealed = SealedRows(keys)
+    follower = Follower(
+        lake,
+        PROCESSED_IMAGES,
+        developing_of,
+        TrackedTable(lake, IMAGE_FEATURES, featuring_of),
+        columns=[*COPIED, "thumbnail"],
+        current=pl.col("feature_version") == RECIPE,
+        outdated=pl.col("feature_version") != RECIPE,
+    )
+    return follower.follow(sealed, lambda chunk: _made(sealed, chunk, now()), progress)
+
+
+def _made(sealed: SealedRows, chunk: pl.DataFrame, at: datetime) -> Made:
+    rows = []
+    skipped: Counter[str] = Counter()
+    for row in chunk.iter_rows(named=True):
+        thumbnail = sealed.open(PROCESSED_IMAGES, row, "thumbnail")
+        try:
+            vector = None if thumbnail is None else features(thumbnail)
+        except FeaturesRefused:
+            vector = None
+        if vector is None:
+            skipped[UNREADABLE] += 1
+            continue
+        rows.append(
+            {
+                **{name: row[name] for name in COPIED},
+                "feature_version": RECIPE,
+                "features": sealed.seal(IMAGE_FEATURES, row, "features", pack(vector)),
+                "computed_at": at,
+            }
+        )
+    return Made(pa.Table.from_pylist(rows, schema=IMAGE_FEATURES.schema), skipped)

@@ -1,0 +1,180 @@
+"""One derived table follows another: each row of the source gets one row, and what the source no longer has goes.
+
+Mechanism: rows are compared by id and place (topic id, partition, offset), so that a replayed image, whose offset is an
+old one, is found too, and an image whose id another record had taken is computed anew. What is missing is made in
+chunks, ordered by offset; each commit carries the last offset done per partition, under the guards of
+`resources.tracked_table`. Killed anywhere, the next run finds the rest; of two runs at once each row is written by one.
+Rows that the source lost (a purged day), or that are of an old recipe, are dropped by writing their days anew.
+
+A row whose data key is destroyed is passed over: it is counted as dark, and looked at again by its key alone.
+Limits: a run reads id, key and place of every row of both tables, some 100 bytes an image in memory while it compares.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+
+import polars as pl
+import pyarrow as pa
+from deltalake import DeltaTable
+
+from resources.lake import CommitConflict, Lake
+from resources.sealed_rows import SealedRows
+from resources.tracked_table import TrackedTable
+from transforms.landing_protocol import Position
+from transforms.tables import TableSpec
+
+CHUNK_ROWS = 2048
+COMMIT_TRIES = 20
+DARK, UNREADABLE = "key destroyed", "unreadable"
+"""Why a row of the source makes none here."""
+
+_ROW = ["id", "topic_id", "partition", "offset"]
+_COMPARED = [*_ROW, "topic", "day", "key"]
+
+
+@dataclass
+class Made:
+    """Rows made of a chunk, and how many of it made none, by reason."""
+
+    rows: pa.Table
+    skipped: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class Followed:
+    """What one run did: rows added and dropped, rows of the source that make none by reason, last offsets, commits."""
+
+    rows: int
+    dropped: int
+    skipped: Mapping[str, int]
+    positions: Mapping[Position, int]
+    commits: int
+
+
+class Follower:
+    """Brings a table to where its source is.
+
+    Args:
+        lake: the lake.
+        source: the table to follow.
+        source_app_id: the identifier that says how far the source is.
+        target: the table to write.
+        columns: columns of the source that rows are made of, beside id, day, key and origin.
+        current: which rows of the target count as made; of the recipe, or model version, at hand.
+        outdated: which rows of the target are to go though the source has them.
+    """
+
+    def __init__(
+        self,
+        lake: Lake,
+        source: TableSpec,
+        source_app_id: Callable[[Position], str],
+        target: TrackedTable,
+        *,
+        columns: Sequence[str],
+        current: pl.Expr,
+        outdated: pl.Expr | None = None,
+    ) -> None:
+        self._lake = lake
+        self._source = source
+        self._source_app_id = source_app_id
+        self._target = target
+        self._columns = list(columns)
+        self._current = current
+        self._outdated = pl.lit(False) if outdated is None else outdated
+
+    def follow(
+        self,
+        sealed: SealedRows,
+        make: Callable[[pl.DataFrame], Made],
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Followed:
+        """Make what is missing, to the end of the source as it is now.
+
+        Args:
+            sealed: opens keys.
+            make: rows of the target from rows of the source, whose keys all open.
+            progress: told after each chunk how many rows are done, of how many.
+
+        Raises:
+            TransientFailure: keys or lake are away, or other writers kept being first. What was committed stands.
+        """
+        rows = dropped = 0
+        skipped: Counter[str] = Counter()
+        for attempt in range(COMMIT_TRIES):
+            source = self._lake.ensure(self._source)
+            try:
+                dropped += self._drop(source)
+                missing = self._missing(source)
+                names = missing["key"].unique().to_list()
+                open_ones = missing.filter(pl.col("key").is_in([name for name in names if sealed.key(name)]))
+                skipped = Counter({DARK: missing.height - open_ones.height})
+                for start in range(0, open_ones.height, CHUNK_ROWS):
+                    chunk = open_ones.slice(start, CHUNK_ROWS)
+                    made = make(self._read(source, chunk))
+                    self._target.append(made.rows, _reached(chunk))
+                    rows += made.rows.num_rows
+                    skipped += made.skipped
+                    if progress is not None:
+                        progress(start + chunk.height, open_ones.height)
+                positions = self._positions(source)
+                self._target.append(None, positions)
+                return Followed(rows, dropped, dict(+skipped), positions, self._target.commits)
+            except CommitConflict:
+                if attempt == COMMIT_TRIES - 1:
+                    raise
+                self._target.refresh()
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    def _missing(self, source: DeltaTable) -> pl.DataFrame:
+        made = pl.scan_delta(self._target.handle).filter(self._current).select(_ROW)
+        rows = pl.scan_delta(source).select(_COMPARED).join(made, on=_ROW, how="anti")
+        return rows.collect().sort("topic", "topic_id", "partition", "offset")
+
+    def _drop(self, source: DeltaTable) -> int:
+        """Write the days anew that hold rows which the source has not, or which are outdated."""
+        target = pl.scan_delta(self._target.handle)
+        there = pl.scan_delta(source).select(_ROW)
+        lost = target.select(*_ROW, "day").join(there, on=_ROW, how="anti").select("day")
+        old = target.filter(self._outdated).select("day")
+        days: list[date] = sorted(pl.concat([lost, old]).unique().collect()["day"])
+        if not days:
+            return 0
+        held = target.filter(pl.col("day").is_in(days))
+        kept = held.filter(~self._outdated).join(there, on=_ROW, how="semi").collect()
+        gone = held.select(pl.len()).collect().item() - kept.height
+        self._target.replace_days(kept.to_arrow(), days, {})
+        return gone
+
+    def _read(self, source: DeltaTable, chunk: pl.DataFrame) -> pl.DataFrame:
+        """The chunk's rows with what is made of them; statistics of days, partitions and offsets leave files out."""
+        columns = list(dict.fromkeys([*_COMPARED, *self._columns]))
+        return (
+            pl.scan_delta(source)
+            .filter(
+                pl.col("day").is_in(chunk["day"].unique().to_list()),
+                pl.col("partition").is_in(chunk["partition"].unique().to_list()),
+                pl.col("offset").is_between(chunk["offset"].min(), chunk["offset"].max()),
+                pl.col("id").is_in(chunk["id"].to_list()),
+            )
+            .select(columns)
+            .join(chunk.lazy().select(_ROW), on=_ROW, how="semi")
+            .collect()
+            .sort("topic", "topic_id", "partition", "offset")
+        )
+
+    def _positions(self, source: DeltaTable) -> dict[Position, int]:
+        """How far the source itself says it is, of every partition that it holds rows of."""
+        held = pl.scan_delta(source).select("topic", "partition", "topic_id").unique().collect()
+        at = sorted(Position(*row) for row in held.iter_rows())
+        found = {one: self._lake.identifier(source, self._source_app_id(one)) for one in at}
+        return {one: last for one, last in found.items() if last is not None}
+
+
+def _reached(chunk: pl.DataFrame) -> dict[Position, int]:
+    last = chunk.group_by("topic", "partition", "topic_id").agg(pl.col("offset").max())
+    return {Position(topic, partition, topic_id): offset for topic, partition, topic_id, offset in last.iter_rows()}

@@ -1,0 +1,176 @@
+"""Wakes learning and the batch lane: every night, when labels have grown, and when there is something to name.
+
+None of them asks MLflow, whose client would cost every code server seconds and 150 MB: the champion's version, and what
+it learned of, stand in the materializations of `recognition/champion`. Labels are counted by whether the sealed column
+is null; no label is opened. A registry that was emptied is noticed by the nightly run, which trains anew.
+
+A tick that finds the lake away is skipped with a sentence. What a run was asked for at is remembered, so that a
+challenger that is no better does not have the machine train again for every image: labels must grow by the share anew.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from resources.dagster_resources import LakeResource, SettingsResource
+from resources.failures import PlatformFailure, first_line
+from transforms.tables import IMAGE_FEATURES, PROCESSED_IMAGES
+
+TRAIN_JOB = "train_digit_classifier"
+RECOGNISE_JOB = "recognise_images"
+CHAMPION = dg.AssetKey(["recognition", "champion"])
+LEARNED_OF = "labelled images it learned of"
+
+_UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+def wanted(labelled: int, learned_of: int, asked_at: int, least: int, share: float) -> str | None:
+    """Why training is to be asked for now; None where it is not.
+
+    Args:
+        labelled: labelled images that live.
+        learned_of: how many the champion learned of; 0 where there is none.
+        asked_at: how many there were when a run was last asked for; 0 for never.
+        least: from how many on the first model is trained.
+        share: by which they must have grown.
+    """
+    before = max(learned_of, asked_at)
+    if before == 0:
+        return f"{labelled} labelled images and no model yet" if labelled >= least else None
+    return f"labelled images grew from {before} to {labelled}" if labelled >= before * (1 + share) else None
+
+
+@dg.sensor(
+    job_name=TRAIN_JOB,
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Asks for training when the labelled images have grown by a share since the champion learned.",
+)
+def labels_grown(
+    context: dg.SensorEvaluationContext, settings: SettingsResource, lake: LakeResource
+) -> dg.SensorResult | dg.SkipReason:
+    """One tick: count only where the table has moved."""
+    loaded = settings.load()
+    cursor = _cursor(context.cursor)
+    try:
+        version, labelled = _labelled(lake, cursor)
+    except PlatformFailure as failure:
+        return dg.SkipReason(first_line(failure))
+    why = wanted(
+        labelled,
+        _of_champion(context.instance, LEARNED_OF),
+        cursor["asked"],
+        loaded.recognition_least,
+        loaded.recognition_growth,
+    )
+    kept = {"version": version, "labelled": labelled, "asked": labelled if why else cursor["asked"]}
+    if why is None:
+        return dg.SensorResult(skip_reason=f"{labelled} labelled images: not grown enough", cursor=json.dumps(kept))
+    request = dg.RunRequest(run_key=f"labelled-{labelled}", tags={"darkroom/why": why})
+    return dg.SensorResult(run_requests=[request], cursor=json.dumps(kept))
+
+
+@dg.sensor(
+    job_name=RECOGNISE_JOB,
+    minimum_interval_seconds=120,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Asks the champion to name images when some came since it last did.",
+)
+def images_to_name(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult | dg.SkipReason:
+    """One tick: rows of image_features, from its log alone, against those at the last run asked for."""
+    champion = _of_champion(context.instance, "version")
+    if not champion:
+        return dg.SkipReason("no champion yet: nothing can be named")
+    runs = dg.RunsFilter(statuses=_UNFINISHED)
+    if any(run.job_name in (TRAIN_JOB, RECOGNISE_JOB) for run in context.instance.get_runs(filters=runs, limit=50)):
+        return dg.SkipReason("a run that names images is in flight")
+    try:
+        rows = _rows(lake)
+    except PlatformFailure as failure:
+        return dg.SkipReason(first_line(failure))
+    standing = f"{champion}-{rows}"
+    if not rows or standing == context.cursor:
+        return dg.SkipReason("nothing new to name")
+    request = dg.RunRequest(run_key=standing, tags={"darkroom/why": f"{rows} images have features"})
+    return dg.SensorResult(run_requests=[request], cursor=standing)
+
+
+@dg.schedule(
+    name="nightly_training",
+    job_name=TRAIN_JOB,
+    cron_schedule="23 3 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Learns from the living days every night, and names what the champion has not named.",
+)
+def nightly_training(
+    context: dg.ScheduleEvaluationContext, settings: SettingsResource, lake: LakeResource
+) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    """A run, unless there is too little to learn from and nothing was ever learned."""
+    least = settings.load().recognition_least
+    try:
+        _, labelled = _labelled(lake, _cursor(None))
+    except PlatformFailure as failure:
+        yield dg.SkipReason(first_line(failure))
+        return
+    if labelled < least and not _of_champion(context.instance, "version"):
+        yield dg.SkipReason(f"{labelled} labelled images, and a first model is made of {least} (recognition_least)")
+    else:
+        yield dg.RunRequest(tags={"darkroom/why": "nightly"})
+
+
+def _labelled(lake: LakeResource, cursor: dict[str, int]) -> tuple[int, int]:
+    """Version of processed_images and its labelled rows; not counted again where the version is the cursor's."""
+    import polars as pl
+
+    from resources.lake import TableMissing
+
+    try:
+        handle = lake.open().open(PROCESSED_IMAGES.name)
+    except TableMissing:
+        return -1, 0
+    version = handle.version()
+    if version == cursor["version"]:
+        return version, cursor["labelled"]
+    count = pl.scan_delta(handle).select(pl.col("label").is_not_null().sum()).collect().item()
+    return version, int(count)
+
+
+def _rows(lake: LakeResource) -> int:
+    from resources.lake import TableMissing
+    from resources.upkeep import contents
+
+    try:
+        _, _, rows = contents(lake.open().open(IMAGE_FEATURES.name))
+    except TableMissing:
+        return 0
+    return rows
+
+
+def _of_champion(instance: dg.DagsterInstance, name: str) -> int:
+    """A number in the newest materialization of the champion; 0 where there is none."""
+    event = instance.get_latest_materialization_event(CHAMPION)
+    found = event.asset_materialization.metadata.get(name) if event and event.asset_materialization else None
+    value: Any = found.value if found is not None else 0
+    return int(value) if str(value).isdecimal() else 0
+
+
+def _cursor(text: str | None) -> dict[str, int]:
+    """What was remembered; what cannot be understood counts as never."""
+    try:
+        body = json.loads(text or "{}")
+    except ValueError:
+        body = {}
+    body = body if isinstance(body, dict) else {}
+    found = {name: body.get(name) for name in ("version", "labelled", "asked")}
+    return {
+        name: value if isinstance(value, int) else (-1 if name == "version" else 0) for name, value in found.items()
+    }

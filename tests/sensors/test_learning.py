@@ -1,0 +1,128 @@
+"""When training and naming are asked for: by rule, and as the sensors see it on a real lake."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import dagster as dg
+import pyarrow as pa
+import pytest
+
+from resources.dagster_resources import LakeResource, SettingsResource
+from resources.lake import Lake
+from sensors.learning import CHAMPION, LEARNED_OF, images_to_name, labels_grown, nightly_training, wanted
+from transforms.tables import IMAGE_FEATURES, PROCESSED_IMAGES
+
+AT = datetime(2026, 3, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("labelled", "learned_of", "asked_at", "asks"),
+    [
+        (499, 0, 0, False),
+        (500, 0, 0, True),
+        (600, 0, 500, True),
+        (599, 0, 500, False),
+        (1199, 1000, 0, False),
+        (1200, 1000, 0, True),
+        (1300, 1000, 1200, False),
+        (1440, 1000, 1200, True),
+        (100, 1000, 0, False),
+    ],
+    ids=[
+        "too few for a first model", "enough for a first model", "grown since a first run that promoted nothing",
+        "not grown since it", "not grown enough", "grown by the share", "asked for already at a fifth less",
+        "grown by the share since it was asked for", "days were purged",
+    ],
+)  # fmt: skip
+def test_training_is_asked_for_when_labels_have_grown(labelled: int, learned_of: int, asked_at: int, asks: bool):
+    assert (wanted(labelled, learned_of, asked_at, least=500, share=0.2) is not None) == asks
+
+
+class Room:
+    """A lake with rows in clear, and a Dagster that remembers."""
+
+    def __init__(self, home: Path, instance: dg.DagsterInstance, least: int = 3) -> None:
+        self.lake = Lake(str(home / "lake"))
+        self.instance = instance
+        settings = SettingsResource(overrides={"home": str(home), "recognition_least": least})
+        self.resources = {"settings": settings, "lake": LakeResource(settings=settings)}
+        self.rows = 0
+
+    def fill(self, spec, count: int, labelled: bool = True) -> None:
+        rows = []
+        for _ in range(count):
+            self.rows += 1
+            row = {}
+            for field in spec.schema:
+                made = {pa.string(): "x", pa.date32(): date(2026, 3, 5), pa.int64(): self.rows, pa.int32(): 0}
+                value = made.get(field.type, AT if pa.types.is_timestamp(field.type) else None)
+                row[field.name] = 1.0 if pa.types.is_float64(field.type) else value
+            row["label"] = b"sealed" if labelled else None
+            rows.append({name: row.get(name) for name in spec.schema.names})
+        self.lake.append(self.lake.ensure(spec), spec, pa.Table.from_pylist(rows, schema=spec.schema))
+
+    def champion(self, version: str, learned_of: int) -> None:
+        event = dg.AssetMaterialization(CHAMPION, metadata={"version": version, LEARNED_OF: learned_of})
+        self.instance.report_runless_asset_event(event)
+
+    def tick(self, sensor: dg.SensorDefinition, cursor: str | None = None):
+        needed = {name: self.resources[name] for name in sensor.required_resource_keys}
+        with dg.build_sensor_context(instance=self.instance, cursor=cursor, resources=needed) as context:
+            return sensor.evaluate_tick(context)
+
+
+@pytest.fixture
+def room(tmp_path: Path):
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Room(tmp_path, instance)
+
+
+def test_the_first_model_is_asked_for_once_there_is_enough(room: Room):
+    assert not room.tick(labels_grown).run_requests, "no table yet"
+    room.fill(PROCESSED_IMAGES, 2)
+    room.fill(PROCESSED_IMAGES, 9, labelled=False)
+    assert not room.tick(labels_grown).run_requests
+    room.fill(PROCESSED_IMAGES, 1)
+    asked = room.tick(labels_grown)
+    assert [request.tags["darkroom/why"] for request in asked.run_requests] == ["3 labelled images and no model yet"]
+    assert not room.tick(labels_grown, asked.cursor).run_requests, "asked for already"
+
+
+@pytest.mark.parametrize("cursor", ["", "[]", "{", '{"version": "x", "asked": null}'])
+def test_no_cursor_can_stop_the_sensor(room: Room, cursor: str):
+    room.fill(PROCESSED_IMAGES, 3)
+    assert room.tick(labels_grown, cursor).run_requests
+
+
+def test_images_are_named_when_some_came_and_there_is_a_champion(room: Room):
+    room.fill(IMAGE_FEATURES, 2)
+    assert "no champion" in room.tick(images_to_name).skip_message
+    room.champion("4", 3)
+    asked = room.tick(images_to_name)
+    assert [request.run_key for request in asked.run_requests] == ["4-2"]
+    assert room.tick(images_to_name, asked.cursor).skip_message == "nothing new to name"
+    room.fill(IMAGE_FEATURES, 1)
+    assert room.tick(images_to_name, asked.cursor).run_requests
+    room.champion("5", 3)
+    assert room.tick(images_to_name, "4-3").run_requests, "a new champion names the living days anew"
+
+
+def test_a_lake_that_is_away_is_a_skipped_tick_with_a_sentence(room: Room, monkeypatch: pytest.MonkeyPatch):
+    room.fill(PROCESSED_IMAGES, 3)
+    log = Path(room.lake.uri(PROCESSED_IMAGES.name), "_delta_log", "00000000000000000000.json")
+    log.write_text("broken")
+    tick = room.tick(labels_grown)
+    assert not tick.run_requests and "LakeUnavailable" in tick.skip_message
+
+
+@pytest.mark.parametrize(("images", "runs"), [(2, 0), (3, 1)], ids=["too few", "enough"])
+def test_the_night_trains_unless_there_is_nothing_to_learn_from(room: Room, images: int, runs: int):
+    room.fill(PROCESSED_IMAGES, images)
+    # With storage on disk: a schedule takes no other.
+    with (
+        dg.instance_for_test() as instance,
+        dg.build_schedule_context(instance=instance, resources=room.resources) as context,
+    ):
+        assert len(nightly_training.evaluate_tick(context).run_requests or ()) == runs
