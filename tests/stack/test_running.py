@@ -172,26 +172,28 @@ def test_plaintext_is_refused_by_kafka(stack: LiveStack, name: str):
 
 def test_a_certificate_is_good_for_its_own_role_only(stack: LiveStack):
     dsn = stack.status()["postgres"]["dsn"]
-    for role in ("postgres", "dagster", "uploads"):
+    for role in ("postgres", "dagster", "uploads", "streams"):
         with pytest.raises(psycopg.OperationalError, match="authentication failed"):
             psycopg.connect(dsn.replace("user=operator", f"user={role}"))
 
 
-def test_the_doors_role_cannot_remove_a_state_and_dagsters_can(stack: LiveStack):
+@pytest.mark.parametrize("door", ["uploads", "streams"])
+def test_the_doors_role_cannot_remove_a_state_and_dagsters_can(stack: LiveStack, door: str):
     statement = "DELETE FROM images.image_status WHERE id = 'no such image'"
     with (
-        psycopg.connect(stack.settings("uploads").postgres_dsn) as door,
+        psycopg.connect(stack.settings(door).postgres_dsn) as connection,
         pytest.raises(psycopg.errors.InsufficientPrivilege),
     ):
-        door.execute(statement)
+        connection.execute(statement)
     with psycopg.connect(stack.settings("dagster").postgres_dsn) as dagster:
         dagster.execute(statement)
 
 
-def test_the_doors_identity_cannot_read_the_topic_and_says_so_clearly(stack: LiveStack):
+@pytest.mark.parametrize("door", ["uploads", "streams"])
+def test_the_doors_identity_cannot_read_the_topic_and_says_so_clearly(stack: LiveStack, door: str):
     from resources.kafka import client_config
 
-    settings = stack.settings("uploads")
+    settings = stack.settings(door)
     consumer = Consumer({**client_config(settings), "group.id": "operator-x", "auto.offset.reset": "earliest"})
     try:
         consumer.assign([TopicPartition(settings.topic, 0, 0)])
