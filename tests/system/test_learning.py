@@ -6,12 +6,13 @@ import os
 import re
 import signal
 import time
+import uuid
 
 import pytest
 
 from cli.demo_learning import look
 from resources.mlflow_registry import ModelRegistry
-from resources.registry import CHAMPION
+from resources.registry import CHAMPION, Learned
 from tests.live_stack import LiveStack
 from tests.platform_assets.dagster_client import DagsterClient, materialized
 from transforms.recognition import DIGITS
@@ -69,18 +70,25 @@ def test_a_training_run_that_is_killed_promotes_nothing_and_the_next_one_does(
     assert registry.at(DIGITS.name, CHAMPION) is not None
 
 
-def test_a_person_promotes_only_with_yes_and_a_reason_and_both_are_kept(
+def test_a_person_promotes_and_takes_back_only_with_yes_and_a_reason_and_both_are_kept(
     digits_sent: LiveStack, registry: ModelRegistry
 ):
+    """On a model of its own: two versions of the digits' file."""
     champion = registry.at(DIGITS.name, CHAMPION)
-    listed = digits_sent.run("models", "list").stdout
-    assert "champion" in listed and champion.version in listed
-    first = digits_sent.run("models", "rollback", check=False)
-    assert first.returncode in (0, 1)
-    unknown = digits_sent.run("models", "promote", "999", check=False)
-    assert unknown.returncode == 1 and "Valid ones" in unknown.stderr
-    refused = digits_sent.run("models", "promote", champion.version, "--yes", check=False)
+    name, file = f"model-{uuid.uuid4().hex[:8]}", registry.load(champion)
+    first, second = (registry.register(Learned(name, file, {}, {}, {})) for _ in range(2))
+    registry.move(first, CHAMPION, who="run 1", why="the first")
+    model = ("--model", name)
+    refused = digits_sent.run("models", "promote", second.version, *model, "--yes", check=False)
     assert refused.returncode == 2 and "--why" in refused.stderr
-    same = digits_sent.run("models", "promote", champion.version).stdout
-    assert "the champion already" in same
-    assert registry.at(DIGITS.name, CHAMPION).version == champion.version
+    assert "would be version 2" in digits_sent.run("models", "promote", second.version, *model).stdout
+    assert registry.at(name, CHAMPION).version == "1", "a dry run changes nothing"
+    digits_sent.run("models", "promote", second.version, *model, "--yes", "--why", "I looked at it", "--who", "ada")
+    digits_sent.run("models", "rollback", *model, "--yes", "--why", "sevens are wrong", "--who", "grace")
+    now = registry.at(name, CHAMPION)
+    assert (now.version, now.moves[-1]["who"], now.moves[-1]["why"]) == ("1", "grace", "sevens are wrong")
+    assert registry.version(name, "2").moves[-1]["who"] == "ada"
+    listed = digits_sent.run("models", "list", *model).stdout
+    assert "sevens are wrong" in listed and "I looked at it" in listed
+    unknown = digits_sent.run("models", "promote", "999", *model, check=False)
+    assert unknown.returncode == 1 and "Valid ones: 2, 1" in unknown.stderr

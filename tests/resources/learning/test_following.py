@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -236,6 +238,13 @@ def test_what_is_read_is_what_was_made_and_the_manifest_names_it(stage: Stage) -
     developed(stage, ["5"], first=20)
     compute(stage)
     assert make(stage).manifest != made.manifest
+
+
+def test_the_live_lanes_part_imports_no_learning_library() -> None:
+    """A live run is a process of some seconds: MLflow and scikit-learn would double them."""
+    script = "import sys, resources.featuring; print({'mlflow', 'sklearn', 'onnxruntime', 'onnx'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 def test_an_empty_lake_gives_an_empty_set(stage: Stage) -> None:

@@ -122,7 +122,8 @@ def test_a_file_that_is_gone_or_another_is_named_and_never_scores(registry, name
         there.load(made)
 
 
-def test_mlflow_that_is_away_is_a_transient_failure_with_its_address() -> None:
+def test_mlflow_that_is_away_is_a_transient_failure_with_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(RegistryAway, match=r"127\.0\.0\.1:1 did not do it") as away:
         ModelRegistry("http://127.0.0.1:1").at("any", CHAMPION)
     assert not is_permanent(away.value)
