@@ -13,12 +13,17 @@ from typing import TYPE_CHECKING
 
 from resources.failures import PermanentFailure
 from resources.lake import open_lake
-from transforms.tables import DAILY_UPLOADS, RAW_IMAGES, TABLES, TableSpec
+from transforms.tables import DAILY_UPLOADS, QUARANTINED_IMAGES, RAW_IMAGES, TABLES, TRAINING_SET, TableSpec
 
 if TYPE_CHECKING:
     from resources.settings import Settings
 
 RESTORABLE = (DAILY_UPLOADS,)
+_OFFERS = {
+    RAW_IMAGES.name: "Rows that are missing are written again by `darkroom reland --from OFFSET`.",
+    QUARANTINED_IMAGES.name: "A wrong verdict is tried again by `darkroom replay-quarantine`.",
+    TRAINING_SET.name: "It is made anew by the job train_digit_classifier.",
+}
 
 
 class RestoreRefused(PermanentFailure):
@@ -81,14 +86,10 @@ def restore_table(settings: Settings, name: str, version: int, *, dry_run: bool 
 
     spec = _known(name)
     if spec not in RESTORABLE:
-        offer = (
-            "Rows that are missing are written again by `darkroom reland --from OFFSET`."
-            if spec is RAW_IMAGES
-            else "Its rows follow from bronze; a wrong verdict is tried again by `darkroom replay-quarantine`."
-        )
+        offer = _OFFERS.get(spec.name, "Its rows follow from those of other tables.")
         raise RestoreRefused(
-            f"Table {name} keeps in its identifiers how far its input was taken in, and RESTORE would rewind rows but "
-            f"not identifiers: what it took would never come again. {offer} Restorable: "
+            f"Table {name} keeps in its identifiers how far it has come, and RESTORE would rewind rows but not "
+            f"identifiers: what it took would never come again. {offer} Restorable: "
             f"{', '.join(one.name for one in RESTORABLE)}.",
             {"table": name, "version": version},
         )
