@@ -13,7 +13,9 @@ from pathlib import Path
 from playwright.sync_api import Page, sync_playwright
 
 PAGES = {
-    "asset-graph": "/asset-groups",
+    "asset-graph": "/locations/__repository__@darkroom/asset-groups/images/lineage",
+    "recognition-graph": "/locations/__repository__@darkroom/asset-groups/recognition/lineage",
+    "model-checks": "/assets/recognition/digit_classifier?view=checks",
     "asset-columns": "/assets/images/processed_images",
     "asset-quarantine": "/assets/images/quarantined_images?view=events",
     "asset-checks": "/assets/images/raw_images?view=checks",

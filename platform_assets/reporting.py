@@ -11,6 +11,9 @@ from html import escape
 
 import dagster as dg
 
+FEWEST_LABELS = 100
+"""Fewer labels than these are not shown by class."""
+
 _ROW = 22
 _WIDTH = 480
 _LABEL = 170
@@ -32,6 +35,13 @@ def bar_chart(title: str, bars: Mapping[str, float], unit: str = "") -> dg.Markd
     svg = bar_chart_svg(title, bars, unit)
     encoded = base64.b64encode(svg.encode()).decode()
     return dg.MetadataValue.md(f"![{title}](data:image/svg+xml;base64,{encoded})")
+
+
+def label_chart(title: str, counts: Mapping[str, float]) -> dg.MarkdownMetadataValue:
+    """Bars by label, where there are enough of them that none is one person's: the event log lives for ever."""
+    if sum(counts.values()) < FEWEST_LABELS:
+        return dg.MetadataValue.md(f"{title}: fewer than {FEWEST_LABELS}, too few to show")
+    return bar_chart(title, counts)
 
 
 def bar_chart_svg(title: str, bars: Mapping[str, float], unit: str = "") -> str:

@@ -85,7 +85,12 @@ def train_challenger(registry: Registry, rows: TrainingRows, family: Family, run
     marks = {MANIFEST: rows.manifest, FIT: family.recipe, FEATURES: RECIPE}
     for alias in (CHAMPION, CHALLENGER):
         known = registry.at(family.name, alias)
-        if known is not None and all(known.tags.get(name) == value for name, value in marks.items()):
+        # One whose file is gone or broken is made anew, from the same set too.
+        if (
+            known is not None
+            and all(known.tags.get(name) == value for name, value in marks.items())
+            and _scorer(registry, known) is not None
+        ):
             if CHALLENGER not in known.aliases:
                 known = registry.move(known, CHALLENGER, who=f"run {run_id}", why="it learned from this very set")
             return Training(known, new=False)
@@ -155,7 +160,7 @@ def compare(registry: Registry, rows: TrainingRows, family: Family, floor: float
         return verdict(None, None, True, f"There is no challenger of {family.name}: nothing is compared.")
     if not labels:
         return verdict(None, None, False, "The test split is empty: nothing can be compared, and the champion stays.")
-    right = _right(registry, challenger, rows, family)
+    right = right_of(registry, challenger, rows, family)
     if right is None:
         return verdict(
             None, None, False, f"The file of version {challenger.version} is gone, broken or of other features."
@@ -171,7 +176,7 @@ def compare(registry: Registry, rows: TrainingRows, family: Family, floor: float
     if moves and moves[-1]["before"] == challenger.version:
         said = f"{moves[-1]['who']} put version {champion.version} in the place of version {challenger.version}"
         return verdict(right, None, False, f"{said} ({moves[-1]['why']}); it is not put back without a person.")
-    before = _right(registry, champion, rows, family)
+    before = right_of(registry, champion, rows, family)
     if before is None:
         return verdict(right, None, True, f"Version {champion.version}, the champion, cannot score any more.")
     better = right > before
@@ -199,10 +204,14 @@ def _evaluated(scorer: Scorer, rows: TrainingRows, split: str, family: Family) -
     return evaluate(labels, scorer.score(features).labels, family.labels)
 
 
-def _right(registry: Registry, version: Version, rows: TrainingRows, family: Family) -> int | None:
+def right_of(registry: Registry, version: Version, rows: TrainingRows, family: Family) -> int | None:
     """How many rows of the test split a version names right; None where it cannot score."""
+    scorer = _scorer(registry, version)
+    return None if scorer is None else _evaluated(scorer, rows, SPLITS[2], family).right
+
+
+def _scorer(registry: Registry, version: Version) -> Scorer | None:
     try:
-        scorer = Scorer(registry.load(version), RECIPE, COUNT)
+        return Scorer(registry.load(version), RECIPE, COUNT)
     except (ModelMissing, ModelBroken, ModelRefused):
         return None
-    return _evaluated(scorer, rows, SPLITS[2], family).right

@@ -62,6 +62,9 @@ class ModelRegistry:
         if self._made is None:
             for name, value in (_PATIENCE | _QUIET).items():
                 os.environ.setdefault(name, value)
+            # Its HTTP client would take a loopback address to a company's proxy.
+            direct = [one for one in os.environ.get("NO_PROXY", "").split(",") if one]
+            os.environ["NO_PROXY"] = ",".join(dict.fromkeys([*direct, "127.0.0.1", "localhost"]))
             from mlflow import MlflowClient
 
             self._made = MlflowClient(tracking_uri=self.url, registry_uri=self.url)
@@ -72,7 +75,7 @@ class ModelRegistry:
         with self._named(f"register a model as {learned.model}"):
             run_id = self._log(learned)
             if self._model(learned.model) is None:
-                self._client.create_registered_model(learned.model)
+                self._create(learned.model)
             source = f"{self._client.get_run(run_id).info.artifact_uri}/{MODEL_FILE.rsplit('/', 1)[0]}"
             tags = {**learned.tags, SHA256: hashlib.sha256(learned.onnx).hexdigest()}
             made = self._client.create_model_version(
@@ -208,6 +211,15 @@ class ModelRegistry:
             if _is_missing(error):
                 return None
             raise
+
+    def _create(self, model: str) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.create_registered_model(model)
+        except MlflowException:
+            if self._model(model) is None:  # else another run made it meanwhile
+                raise
 
     def _pages(self, query: str) -> Iterator[Any]:
         token = None

@@ -69,9 +69,9 @@ def featuring_of(at: Position) -> str:
     return f"features-{at.app_id}"
 
 
-def recognising_of(model: str, version: str) -> Callable[[Position], str]:
+def recognising_of(model: str, mark: str) -> Callable[[Position], str]:
     """Application ids under which recognised_images keeps the last offset that a model's version has scored."""
-    return lambda at: f"recognise-{model}-{version}-{at.app_id}"
+    return lambda at: f"recognise-{model}-{mark}-{at.app_id}"
 
 
 def read_progress(lake: Lake, state: TopicState) -> Progress:

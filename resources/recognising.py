@@ -68,14 +68,14 @@ def recognise(
             {"model": champion.model, "version": champion.version},
         ) from error
     sealed, named = SealedRows(keys), Counter[str]()
-    table = TrackedTable(lake, RECOGNISED_IMAGES, recognising_of(champion.model, champion.version))
+    table = TrackedTable(lake, RECOGNISED_IMAGES, recognising_of(champion.model, champion.mark))
     follower = Follower(
         lake,
         IMAGE_FEATURES,
         featuring_of,
         table,
         columns=[*COPIED, "features"],
-        current=(pl.col("model") == champion.model) & (pl.col("model_version") == champion.version),
+        current=(pl.col("model") == champion.model) & (pl.col("model_version") == champion.mark),
     )
     done = follower.follow(sealed, lambda chunk: _made(sealed, scorer, champion, chunk, now(), named), progress)
     return Recognised(champion, done, named)
@@ -91,7 +91,7 @@ def _made(
         {
             **{name: row[name] for name in COPIED},
             "model": champion.model,
-            "model_version": champion.version,
+            "model_version": champion.mark,
             "label": sealed.seal(RECOGNISED_IMAGES, row, "label", label.encode()),
             "probability": float(probability),
             "lane": LANE,

@@ -48,6 +48,11 @@ class Version:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def mark(self) -> str:
+        """What rows scored by it carry: version and run, for a registry that was emptied counts from 1 again."""
+        return f"{self.version}@{self.run_id[:8]}"
+
+    @property
     def moves(self) -> list[dict[str, str]]:
         """Each move of an alias to this version, oldest first: when, who, why, alias, the version it was at before."""
         found = [json.loads(value) for name, value in self.tags.items() if name.startswith(MOVED)]

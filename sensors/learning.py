@@ -9,6 +9,7 @@ challenger that is no better does not have the machine train again for every ima
 """
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,10 @@ TRAIN_JOB = "train_digit_classifier"
 RECOGNISE_JOB = "recognise_images"
 CHAMPION = dg.AssetKey(["recognition", "champion"])
 LEARNED_OF = "labelled images it learned of"
+
+AFTER_FAILURE_SECONDS = 300.0
+HEARTBEAT_SECONDS = 24 * 3600.0
+"""A run a day with nothing new too: that is what a fresh table says, and what notices another champion."""
 
 _UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -96,11 +101,35 @@ def images_to_name(context: dg.SensorEvaluationContext, lake: LakeResource) -> d
         rows = _rows(lake)
     except PlatformFailure as failure:
         return dg.SkipReason(first_line(failure))
+    if not rows:
+        return dg.SkipReason("no image has features yet")
     standing = f"{champion}-{rows}"
-    if not rows or standing == context.cursor:
-        return dg.SkipReason("nothing new to name")
-    request = dg.RunRequest(run_key=standing, tags={"darkroom/why": f"{rows} images have features"})
+    why = f"{rows} images have features"
+    last = context.instance.get_run_records(dg.RunsFilter(job_name=RECOGNISE_JOB), limit=1)
+    if standing == context.cursor:
+        due, why = _asked_again(last[0] if last else None, time.time())
+        if due is None:
+            return dg.SkipReason(why)
+    # The run before makes the key one of its kind: a count may come again, and Dagster takes each key once.
+    request = dg.RunRequest(
+        run_key=f"{standing}-{last[0].dagster_run.run_id if last else 'first'}", tags={"darkroom/why": why}
+    )
     return dg.SensorResult(run_requests=[request], cursor=standing)
+
+
+def _asked_again(last: dg.RunRecord | None, now: float) -> tuple[float | None, str]:
+    """Whether a run is to be asked for though nothing is new (else None), and why or why not."""
+    ended = last.end_time if last is not None else None
+    if last is None or ended is None:
+        return None, "nothing new to name"
+    if last.dagster_run.status is not dg.DagsterRunStatus.SUCCESS:
+        wait = ended + AFTER_FAILURE_SECONDS - now
+        if wait > 0:
+            return None, f"run {last.dagster_run.run_id[:8]} failed; asked for again in {wait:.0f} s"
+        return ended, f"after the failure of run {last.dagster_run.run_id[:8]}"
+    if now - ended > HEARTBEAT_SECONDS:
+        return ended, "the last run is a day old"
+    return None, "nothing new to name"
 
 
 @dg.schedule(

@@ -37,7 +37,8 @@ def main() -> None:
 
 
 def serve(store: str, artifacts: Path, port: int) -> None:
-    """Bring the store to this release's schema, and serve on 127.0.0.1:port."""
+    """Make the store's tables where there are none, and serve on 127.0.0.1:port; an older schema ends it with MLflow's
+    sentence about `mlflow db upgrade`."""
     os.nice(NICENESS)
     # Before MLflow is imported: it reads some of these then.
     os.environ.update(OFF)

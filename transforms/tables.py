@@ -214,7 +214,7 @@ RECOGNISED_IMAGES = TableSpec(
             _column("pseudonym", pa.string(), "uploader's pseudonym on that day", False),
             _column("key", pa.string(), "data key that opens the sealed columns", False),
             _column("model", pa.string(), "name of the registered model", False),
-            _column("model_version", pa.string(), "its version in the registry", False),
+            _column("model_version", pa.string(), "its version in the registry, @, begin of its run's id", False),
             _column("label", pa.binary(), "sealed: what the model named it, UTF-8"),
             _column("probability", pa.float64(), "how probable the model holds its answer, 0 to 1", False),
             _column("lane", pa.string(), "who scored it: batch", False),

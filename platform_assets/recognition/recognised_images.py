@@ -12,7 +12,7 @@ import dagster as dg
 from platform_assets.failing import RETRY, told_to_dagster
 from platform_assets.images.preview import delta_facts, preview
 from platform_assets.recognition.digit_classifier import CHAMPION_KEY
-from platform_assets.reporting import bar_chart, markdown_table
+from platform_assets.reporting import label_chart, markdown_table
 from platform_assets.schema import LEARNING, asset_key, pool, table_asset
 from platform_assets.table_checks import table_checks
 from resources.dagster_resources import KeysResource, LakeResource, RegistryResource
@@ -21,7 +21,7 @@ from transforms.tables import IMAGE_FEATURES, RECOGNISED_IMAGES
 
 PREVIEW = ("day", "model", "model_version", "probability", "lane", "scored_at")
 FRESH_HOURS = 48
-"""The nightly training run scores what is new, also where no image asked for it."""
+"""Its sensor asks for a run a day, also where no image asked for it."""
 
 
 @dg.multi_asset(
@@ -62,7 +62,7 @@ def recognised_images(
             "dropped rows": done.followed.dropped,
             "champion": f"{done.champion.model}, version {done.champion.version}",
             "images not named": markdown_table(["why", "images"], sorted(done.followed.skipped.items())),
-            "answers": bar_chart("new answers by label", {label: float(n) for label, n in done.named.items()}),
+            "answers": label_chart("new answers by label", {label: float(n) for label, n in done.named.items()}),
         }
     return dg.MaterializeResult(
         asset_key=asset_key(RECOGNISED_IMAGES),

@@ -9,7 +9,7 @@ import dagster as dg
 
 from platform_assets.failing import RETRY, told_to_dagster
 from platform_assets.images.preview import delta_facts
-from platform_assets.reporting import bar_chart, markdown_table
+from platform_assets.reporting import FEWEST_LABELS, label_chart, markdown_table
 from platform_assets.schema import LEARNING, asset_key, pool, table_asset
 from platform_assets.table_checks import table_checks
 from resources.dagster_resources import KeysResource, LakeResource
@@ -50,8 +50,10 @@ def training_set(context: dg.AssetExecutionContext, lake: LakeResource, keys: Ke
         metadata={
             "labelled images": len(made.ids),
             "manifest": made.manifest,
-            "rows by class and split": markdown_table(["class", *SPLITS], by_class),
-            "class balance": bar_chart(
+            "rows by class and split": markdown_table(
+                ["class", *SPLITS], by_class if len(made.ids) >= FEWEST_LABELS else []
+            ),
+            "class balance": label_chart(
                 "labelled images by class",
                 {label: float(sum(counts[(split, label)] for split in SPLITS)) for label in DIGITS.labels},
             ),

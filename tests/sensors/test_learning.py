@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, date, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import pyarrow as pa
@@ -96,12 +98,49 @@ def test_no_cursor_can_stop_the_sensor(room: Room, cursor: str):
     assert room.tick(labels_grown, cursor).run_requests
 
 
+@dg.op
+def work(context) -> None:
+    if context.run.tags.get("fails"):
+        raise RuntimeError("MLflow is away")
+
+
+@dg.job(name="recognise_images")
+def naming() -> None:
+    work()
+
+
+@pytest.mark.parametrize(
+    ("fails", "later", "why"),
+    [
+        (True, 60.0, None),
+        (True, 3600.0, "after the failure"),
+        (False, 3600.0, None),
+        (False, 25 * 3600.0, "a day old"),
+    ],
+)
+def test_a_run_that_failed_is_asked_for_again_and_one_a_day_at_least(
+    room: Room, monkeypatch: pytest.MonkeyPatch, fails: bool, later: float, why: str | None
+):
+    """Bug prevented: the cursor moved when the run was asked for, and what an outage left unnamed stayed so."""
+    room.fill(IMAGE_FEATURES, 2)
+    room.champion("4", 3)
+    first = room.tick(images_to_name)
+    tags = {"fails": "yes"} if fails else {}
+    naming.execute_in_process(instance=room.instance, tags=tags, raise_on_error=False)
+    monkeypatch.setattr("sensors.learning.time", SimpleNamespace(time=lambda: time.time() + later))
+    again = room.tick(images_to_name, first.cursor)
+    assert bool(again.run_requests) == (why is not None)
+    if why is not None:
+        assert why in again.run_requests[0].tags["darkroom/why"]
+        assert again.run_requests[0].run_key != first.run_requests[0].run_key
+
+
 def test_images_are_named_when_some_came_and_there_is_a_champion(room: Room):
     room.fill(IMAGE_FEATURES, 2)
     assert "no champion" in room.tick(images_to_name).skip_message
     room.champion("4", 3)
     asked = room.tick(images_to_name)
-    assert [request.run_key for request in asked.run_requests] == ["4-2"]
+    assert [request.run_key for request in asked.run_requests] == ["4-2-first"]
     assert room.tick(images_to_name, asked.cursor).skip_message == "nothing new to name"
     room.fill(IMAGE_FEATURES, 1)
     assert room.tick(images_to_name, asked.cursor).run_requests

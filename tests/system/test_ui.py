@@ -65,7 +65,8 @@ def browser_page(developed: LiveStack) -> Iterator[Page]:
 
 
 def test_the_graph_shows_every_asset_of_the_images(browser_page: Page, tmp_path: Path) -> None:
-    browser_page.goto("/asset-groups", wait_until="domcontentloaded")
+    # The graph of all assets shows its groups folded.
+    browser_page.goto("/locations/__repository__@darkroom/asset-groups/images/lineage", wait_until="domcontentloaded")
     for name in ("raw_image_stream", "raw_images", "processed_images", "quarantined_images", "daily_uploads"):
         expect(browser_page.get_by_text(name, exact=True).first).to_be_visible()
     browser_page.screenshot(path=str(tmp_path / "graph.png"))

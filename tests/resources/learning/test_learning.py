@@ -213,7 +213,9 @@ def test_the_champion_names_each_image_once_and_its_answer_is_sealed(stage: Stag
     assert (done.followed.rows, sum(done.named.values())) == (3, 3)
     table = named(stage)
     assert sorted(table["id"]) == sorted(stage.processed()["id"])
-    assert set(zip(table["model"], table["model_version"], table["lane"], strict=True)) == {(DIGITS.name, "1", "batch")}
+    assert set(zip(table["model"], table["model_version"], table["lane"], strict=True)) == {
+        (DIGITS.name, "1@run-1", "batch")
+    }
     assert table["probability"].is_between(0.1, 1).all()
     row = table.row(0, named=True)
     key = stage.keys.open_key(row["key"])
@@ -230,13 +232,40 @@ def test_a_new_champion_names_the_living_days_anew_beside_the_old_answers(
     step(registry, rows(seed=4))
     assert score(stage, registry).followed.rows == 3
     table = named(stage)
-    assert dict(table.group_by("model_version").len().iter_rows()) == {"1": 3, "2": 3}
+    assert dict(table.group_by("model_version").len().iter_rows()) == {"1@run-1": 3, "2@run-2": 3}
     assert table.height == table.select("id", "model", "model_version").n_unique()
     stage.bronze.sealed(picture(9))
     stage.bronze.land()
     stage.develop()
     compute_features(stage.lake, stage.keys)
     assert score(stage, registry).followed.rows == 1
+
+
+def test_a_registry_that_was_emptied_counts_from_one_again_and_its_champion_names_the_living_days_anew(
+    stage: Stage, registry: RegistryInMemory
+) -> None:
+    step(registry, rows())
+    score(stage, registry)
+    emptied = RegistryInMemory()
+    step(emptied, rows(seed=4))
+    emptied.made[DIGITS.name] = [replace(one, run_id="another") for one in emptied.made[DIGITS.name]]
+    assert score(stage, emptied).followed.rows == 3
+    assert set(named(stage)["model_version"]) == {"1@run-1", "1@another"}
+
+
+@pytest.mark.parametrize("content", [None, b"no model"])
+def test_a_file_that_is_gone_or_broken_is_made_anew_from_the_same_set(
+    registry: RegistryInMemory, content: bytes | None
+) -> None:
+    """Bug prevented: what was learned already was not learned again, though nothing could load it."""
+    step(registry, rows())
+    place = f"{DIGITS.name}/1"
+    if content is None:
+        del registry.files[place]
+    else:
+        registry.files[place] = content
+    _, champion = step(registry, rows())
+    assert champion.version == "2"
 
 
 def test_without_a_champion_nothing_is_named(stage: Stage, registry: RegistryInMemory) -> None:
