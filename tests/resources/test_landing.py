@@ -121,7 +121,7 @@ def test_a_backlog_becomes_commits_of_the_size_that_is_set(stream: Stream) -> No
     assert landed_offsets(stream.lake, handle, stream.topic, result.topic_id, [0, 1]) == {0: 49, 1: 49}
 
 
-@pytest.mark.parametrize(("flush_seconds", "commits"), [(3600.0, {1}), (0.001, set(range(2, 101)))])
+@pytest.mark.parametrize(("flush_seconds", "commits"), [(3600.0, {1}), (1e-6, set(range(2, 101)))])
 def test_a_backlog_that_comes_in_small_pieces_is_committed_at_the_interval_before_it_is_read_whole(
     stream: Stream, flush_seconds: float, commits: set[int]
 ) -> None:
