@@ -12,12 +12,14 @@ from platform_assets.images import (
     replay,
 )
 from platform_assets.jobs import live_images
+from platform_assets.messages import label_corrections, land_messages, message_checks, recognised_stream
 from platform_assets.recognition import digit_classifier, recognised_images, training_set
 from platform_assets.recognition.jobs import recognise_images, train_digit_classifier
 from platform_assets.upkeep import status, tables
 from resources.dagster_resources import resource_defs
 from sensors.kafka_offsets import kafka_offsets
 from sensors.learning import images_to_name, labels_grown, nightly_training
+from sensors.messages import messages_waiting
 from sensors.run_failures import run_failures
 from sensors.schedules import hourly_upkeep
 
@@ -32,6 +34,8 @@ defs = dg.Definitions(
         digit_classifier.digit_classifier,
         digit_classifier.champion,
         recognised_images.recognised_images,
+        label_corrections,
+        recognised_stream,
     ],
     asset_checks=[
         *checks.CHECKS,
@@ -39,16 +43,18 @@ defs = dg.Definitions(
         training_set.training_set_checks,
         digit_classifier.better_than_champion,
         recognised_images.recognised_images_checks,
+        *message_checks,
     ],
     jobs=[
         live_images,
         train_digit_classifier,
         recognise_images,
+        land_messages,
         replay.replay_quarantine,
         tables.upkeep_tables,
         status.rebuild_status,
     ],
-    sensors=[kafka_offsets, labels_grown, images_to_name, run_failures],
+    sensors=[kafka_offsets, labels_grown, images_to_name, messages_waiting, run_failures],
     schedules=[hourly_upkeep, nightly_training],
     resources=resource_defs(),
     # One process a run: starting one costs five CPU-seconds, more than most steps.

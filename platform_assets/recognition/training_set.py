@@ -14,7 +14,7 @@ from platform_assets.schema import LEARNING, asset_key, pool, table_asset
 from platform_assets.table_checks import table_checks
 from resources.dagster_resources import KeysResource, LakeResource
 from transforms.recognition import DIGITS, SPLITS
-from transforms.tables import IMAGE_FEATURES, PROCESSED_IMAGES, TRAINING_SET
+from transforms.tables import IMAGE_FEATURES, LABEL_CORRECTIONS, PROCESSED_IMAGES, TRAINING_SET
 
 FRESH_HOURS = 48
 """Made anew every night."""
@@ -25,7 +25,7 @@ FRESH_HOURS = 48
     specs=[
         table_asset(
             TRAINING_SET,
-            deps=[asset_key(IMAGE_FEATURES), asset_key(PROCESSED_IMAGES)],
+            deps=[asset_key(IMAGE_FEATURES), asset_key(PROCESSED_IMAGES), asset_key(LABEL_CORRECTIONS)],
             tags=LEARNING,
             fresh_hours=FRESH_HOURS,
         )
