@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -209,6 +210,23 @@ def test_labels_that_are_no_digits_are_counted_and_left_out(stage: Stage) -> Non
     made = make(stage)
     assert sorted(made.labels) == ["3", "7"]
     assert made.skipped == {NOT_TAKEN: 2, UNLABELLED: 1}
+
+
+def test_families_share_the_training_set_and_each_reads_its_own_rows(stage: Stage) -> None:
+    """A third family that learns from labels needs no table of its own, and takes no digit of the first."""
+    moods = replace(DIGITS, name="moods", labels=("dark", "light"), take=lambda label: {b"dark": "dark"}.get(label))
+    developed(stage, ["7", "dark", "7", "seven"])
+    stage.bronze.sealed(picture(1), label="7")
+    stage.bronze.land()
+    stage.develop()
+    compute(stage)
+    made = make_training_set(stage.lake, stage.keys, [*FAMILIES, moods], now=lambda: AT)
+    assert {name: sorted(rows.labels) for name, rows in made.items()} == {DIGITS.name: ["7", "7"], "moods": ["dark"]}
+    assert made["moods"].skipped == {NOT_TAKEN: 2}, "another word, and a digit's label on a picture that is none"
+    for family in (DIGITS, moods):
+        read = read_training_set(stage.lake, stage.keys, family)
+        assert (read.ids, read.manifest) == (made[family.name].ids, made[family.name].manifest)
+        assert read.days == (DAY,) * len(read.ids)
 
 
 def test_the_same_picture_is_in_one_split_whoever_sent_it(stage: Stage) -> None:
