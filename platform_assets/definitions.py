@@ -12,7 +12,7 @@ from platform_assets.images import (
     replay,
 )
 from platform_assets.jobs import live_images
-from platform_assets.recognition import family_assets, recognised_images, training_set
+from platform_assets.recognition import family_assets, recognised_images, recognition_quality, training_set
 from platform_assets.recognition.jobs import TRAINING_JOBS, recognise_images
 from platform_assets.upkeep import status, tables
 from resources.dagster_resources import resource_defs
@@ -31,6 +31,7 @@ defs = dg.Definitions(
         training_set.training_set,
         *(asset for one in family_assets.ALL for asset in (one.model, one.champion)),
         recognised_images.recognised_images,
+        recognition_quality.recognition_quality,
     ],
     asset_checks=[
         *checks.CHECKS,
@@ -38,6 +39,8 @@ defs = dg.Definitions(
         training_set.training_set_checks,
         *(one.better for one in family_assets.ALL),
         recognised_images.recognised_images_checks,
+        recognition_quality.recognition_quality_checks,
+        recognition_quality.quality_checks,
     ],
     jobs=[
         live_images,

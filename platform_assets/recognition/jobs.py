@@ -1,4 +1,5 @@
-"""The jobs of recognition: for each family, learn and promote, then name what lives; or only name what is new.
+"""The jobs of recognition: for each family, learn and promote, then name what lives; or only name what is new; both
+then measure how well the champions do.
 
 Apart from the live lane, which must not wait for a training, and whose process must not import MLflow.
 """
@@ -9,10 +10,10 @@ from platform_assets.recognition.names import champion_key, model_key, train_job
 from platform_assets.schema import asset_key
 from transforms.families import FAMILIES
 from transforms.recognition import Family
-from transforms.tables import RECOGNISED_IMAGES, TRAINING_SET
+from transforms.tables import RECOGNISED_IMAGES, RECOGNITION_QUALITY, TRAINING_SET
 
 RECOGNISE_JOB = "recognise_images"
-_NAMED = (asset_key(RECOGNISED_IMAGES),)
+_NAMED = (asset_key(RECOGNISED_IMAGES), asset_key(RECOGNITION_QUALITY))
 _TAGS = {"darkroom/lane": "learning", "dagster/max_runtime": str(3600)}
 
 
