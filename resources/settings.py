@@ -107,9 +107,9 @@ class Settings(BaseSettings):
     )
     drift_warn: Annotated[float, Field(gt=0)] = Field(
         default=0.1,
-        description="Population stability index of the last day's features from which on the check warns. Too high, "
-        "or above drift_error: no warning comes first. Too low: chance alone warns, for 300 images have 0.08 without "
-        "any drift.",
+        description="Population stability index of the last day's features from which on the check warns. Too high: "
+        "a change is noticed late, and above drift_error no warning comes first. Too low: chance alone warns, for 300 "
+        "images have 0.08 without any drift.",
     )
     drift_error: Annotated[float, Field(gt=0)] = Field(
         default=0.25,
