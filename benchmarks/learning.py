@@ -1,10 +1,11 @@
 """Training and naming beside plain scikit-learn, rows per CPU-second, on the 1,797 digits.
 
 Training is the step of the job: fit, export, load the file again, evaluate two splits, make picture and card; its
-floor is the fit of the same pipeline on the same rows alone. Naming is the batch lane on a real lake, without MLflow:
-find the rows that have no answer, open each vector, score it, seal and commit the answer; its floor is `predict` of the
-fitted pipeline on the same rows, in memory and all at once. The model's file alone, against the same floor, shows what
-of it is scoring. MLflow is left out of all of them. One thread, in turns in one process, medians of several rounds, for the machine may be shared.
+floor is the fit of the same pipeline on the same rows alone. Naming is the batch lane on a real lake: find the rows
+that have no answer, open each vector, score it, seal and commit the answer; its floor is `predict` of the fitted
+pipeline on the same rows, in memory and all at once. The model's file alone, against the same floor, shows what of it
+is scoring. MLflow is left out of all of them. One thread, in turns in one process, medians of several rounds, for the
+machine may be shared.
 """
 
 from __future__ import annotations
