@@ -68,7 +68,8 @@ def test_a_training_run_that_is_killed_promotes_nothing_and_the_next_one_does(
         assert time.monotonic() < deadline + 180
         time.sleep(1)
     (run,) = dagster.finished(dagster.launch(JOB))
-    assert set(materialized(run)) == {"training_set", "digit_classifier", "champion", "recognised_images"}
+    made = {"training_set", "digit_classifier", "champion", "recognised_images", "recognition_quality"}
+    assert set(materialized(run)) == made
     assert registry.at(DIGITS.name, CHAMPION) is not None
 
 
