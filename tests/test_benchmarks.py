@@ -8,7 +8,7 @@ import pkgutil
 import pytest
 
 import benchmarks
-from benchmarks import developing, landing, lane
+from benchmarks import developing, landing, lane, learning
 from benchmarks.figures import Figure, print_table
 from tests.live_stack import LiveStack
 
@@ -26,6 +26,12 @@ def test_developing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(developing, "ROUNDS", 1)
     monkeypatch.setattr(developing, "IMAGES", 2)
     assert all(figure.value > 0 for figure in developing.run())
+
+
+def test_training_and_naming_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learning, "ROUNDS", 1)
+    monkeypatch.setattr(learning, "IMAGES", 200)
+    assert all(figure.value > 0 for figure in learning.run())
 
 
 @pytest.mark.stack
