@@ -82,10 +82,9 @@ def same(one: Any, other: Any) -> bool:
     return one == other or (one != one and other != other)
 
 
-def held_at(events: Sequence[Row], key: Sequence[str], item: tuple[Any, ...], at: datetime) -> Row | None:
-    """The values of an item at an instant, straight from its events: what the last one until then says."""
-    own = [event for event in without_replays(events) if tuple(event[name] for name in key) == item]
-    until = [event for event in own if event["ts"] <= at]
+def held_at(events: Sequence[Row], at: datetime) -> Row | None:
+    """The values of one item at an instant, straight from its events: what the last one until then says."""
+    until = [event for event in events if event["ts"] <= at]
     if not until:
         return None
     event = said_at(until, max(event["ts"] for event in until))
