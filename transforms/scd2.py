@@ -104,7 +104,7 @@ def _last_at_each_instant(events: pl.DataFrame, key: Sequence[str]) -> tuple[pl.
     # Sorting numbers is four times cheaper than sorting texts, and there are far fewer keys than events.
     items = events.select(numbered(key)).unique().sort(parts).with_row_index("item")
     work = (
-        events.select(*numbered(key), "seq", at="ts", deleted=pl.col("op").cast(pl.String) == DELETE)
+        events.select(*numbered(key), "seq", at="ts", deleted=pl.col("op") == DELETE)
         .join(items, on=parts, how="left", maintain_order="left")
         .drop(parts)
     )

@@ -68,7 +68,7 @@ def _reason(key: Sequence[str]) -> pl.Expr:
         .then(pl.lit(Rejection.NULL_KEY.value))
         .when(pl.col("ts").is_null())
         .then(pl.lit(Rejection.NULL_TS.value))
-        .when(~pl.col("op").cast(pl.String).is_in([UPSERT, DELETE]).fill_null(False))
+        .when(~pl.col("op").is_in([UPSERT, DELETE]).fill_null(False))
         .then(pl.lit(Rejection.BAD_OP.value))
     )
 
@@ -82,7 +82,10 @@ def split_replays(events: pl.DataFrame, seen: Collection[object] = ()) -> tuple[
 
     Args:
         events: in order of arrival. Without a column `batch_id` nothing is a replay.
-        seen: batch ids that came in earlier frames.
+        seen: batch ids that came in earlier frames, of the column's type.
+
+    Raises:
+        ValueError: the ids in `seen` are of another type, so that none would ever be found.
     """
     if "batch_id" not in events.columns or not events.height:
         return events, events.clear()
@@ -91,13 +94,22 @@ def split_replays(events: pl.DataFrame, seen: Collection[object] = ()) -> tuple[
     begins[0] = True
     runs = ids.filter(begins)
     replayed = ~runs.is_first_distinct()
-    if seen:
-        replayed |= runs.is_in(pl.Series(list(seen), dtype=ids.dtype).implode())
+    if len(seen):
+        replayed |= runs.is_in(_known(seen, ids).implode())
     replayed &= runs.is_not_null()
     if not replayed.any():
         return events, events.clear()
     rows = replayed.gather(begins.cum_sum() - 1)
     return events.filter(~rows), events.filter(rows)
+
+
+def _known(seen: Collection[object], ids: pl.Series) -> pl.Series:
+    known = pl.Series("seen", list(seen), strict=False)
+    if pl.Null in (known.dtype, ids.dtype):
+        return ids.clear()
+    if known.dtype != ids.dtype and not (known.dtype.is_integer() and ids.dtype.is_integer()):
+        raise ValueError(f"batch_id is of type {ids.dtype}, the ids seen before are {known.dtype}. Cast one of them.")
+    return known
 
 
 def touched(events: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:

@@ -80,6 +80,7 @@ def event_frame(events: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
     given = events.with_columns(
         *added,
         *(pl.col(name).cast(kind) for name, kind in _OPTIONAL.items() if events.schema.get(name) == pl.Null),
+        pl.col("op").cast(pl.String),
         instants(events["ts"]),
     )
     if not given.schema["seq"].is_integer():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from tests.transforms.item_events import HISTORY, KEY, day, event, events, folded, versions
+from tests.transforms.item_events import HISTORY, KEY, day, delete, event, events, folded, versions
 from transforms.scd2 import (
     as_of,
     check_events,
@@ -41,11 +41,22 @@ def test_events_without_a_batch_are_never_a_replay() -> None:
     ]
 
 
+@pytest.mark.parametrize("kind", [pl.Int32, pl.UInt64])
+def test_batch_ids_may_be_numbers(kind: type[pl.DataType]) -> None:
+    frame = events(event(1), event(2)).with_columns(batch_id=pl.Series([7, 8], dtype=kind))
+    assert split_replays(frame, seen=[7])[1]["ts"].to_list() == [day(1)]
+
+
 def test_a_batch_known_from_earlier_frames_is_a_replay() -> None:
     frame = events(event(1, batch_id="old"), event(2, batch_id="new"), event(3))
     fresh, replayed = split_replays(frame, seen={"old"})
     assert fresh["ts"].to_list() == [day(2), day(3)]
     assert replayed["ts"].to_list() == [day(1)]
+
+
+def test_ids_of_another_type_than_those_seen_before_are_refused() -> None:
+    with pytest.raises(ValueError, match="batch_id is of type String"):
+        split_replays(events(event(1, batch_id="1")), seen=[1])
 
 
 def test_a_batch_whose_every_event_was_rejected_has_been_seen() -> None:
@@ -77,6 +88,19 @@ def test_one_null_part_makes_a_null_key() -> None:
 def test_the_first_reason_that_holds_is_given() -> None:
     frame = events(event(None, item_id=None, op="x"), event(None, op="x"))
     assert check_events(frame, KEY)[1]["reason"].to_list() == ["null_key", "null_ts"]
+
+
+def test_an_op_of_few_values_is_a_text_like_any() -> None:
+    frame = events(event(1), delete(2))
+    for kind in (pl.Categorical, pl.Enum(["delete", "upsert"])):
+        assert fold(frame.with_columns(pl.col("op").cast(kind)), KEY).equals(fold(frame, KEY))
+
+
+def test_a_seq_and_a_batch_id_of_nothing_but_null_are_none() -> None:
+    frame = events(event(1, "a"), event(2, "b"))
+    untyped = frame.with_columns(seq=None, batch_id=None)
+    assert split_replays(untyped, seen=["one"])[0].equals(untyped)
+    assert fold(untyped, KEY).equals(fold(frame, KEY))
 
 
 def test_columns_of_nothing_but_null_are_judged_too() -> None:
