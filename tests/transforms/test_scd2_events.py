@@ -34,11 +34,9 @@ def test_a_batch_right_behind_itself_is_one_batch() -> None:
 
 
 def test_events_without_a_batch_are_never_a_replay() -> None:
-    assert folded(event(1, "a"), event(2, "b", batch_id="one"), event(3, "c")) == [
-        ("a", 1, 2),
-        ("b", 2, 3),
-        ("c", 3, None),
-    ]
+    alone, batch = [event(1, "a"), event(3, "c")], event(2, "b", batch_id="one")
+    again = event(4, "d", batch_id="one")
+    assert folded(alone[0], batch, alone[1], again) == [("a", 1, 2), ("b", 2, 3), ("c", 3, None)]
 
 
 @pytest.mark.parametrize("kind", [pl.Int32, pl.UInt64])
