@@ -45,11 +45,12 @@ def test_batch_ids_may_be_numbers(kind: type[pl.DataType]) -> None:
     assert split_replays(frame, seen=[7])[1]["ts"].to_list() == [day(1)]
 
 
-def test_a_batch_known_from_earlier_frames_is_a_replay() -> None:
-    frame = events(event(1, batch_id="old"), event(2, batch_id="new"), event(3))
+def test_a_batch_known_from_earlier_frames_is_a_replay_and_one_of_this_frame_too() -> None:
+    ids = ["old", "new", None, "new"]
+    frame = events(*(event(number, batch_id=batch) for number, batch in enumerate(ids, 1)))
     fresh, replayed = split_replays(frame, seen={"old"})
     assert fresh["ts"].to_list() == [day(2), day(3)]
-    assert replayed["ts"].to_list() == [day(1)]
+    assert replayed["ts"].to_list() == [day(1), day(4)]
 
 
 def test_ids_of_another_type_than_those_seen_before_are_refused() -> None:
