@@ -40,6 +40,12 @@ def test_each_fact_gets_the_version_of_its_time_in_the_order_of_the_facts() -> N
     assert joined["name"].to_list() == ["c", "a", "z", "b", "a", "a"]
 
 
+def test_the_order_of_the_history_changes_no_answer() -> None:
+    facts = facts_of(("i1", 8), ("i1", 1), ("i2", 1.5), ("i1", 3))
+    joined = join_as_of(facts, HISTORY.reverse(), KEY, "sold_at")
+    assert joined.equals(join_as_of(facts, HISTORY, KEY, "sold_at"))
+
+
 def test_facts_with_no_version_stay_with_nulls() -> None:
     facts = facts_of(("i1", 0.5), ("i1", 5), ("i1", 6), ("i9", 1), (None, 1), ("i1", None))
     joined = join_as_of(facts, HISTORY, KEY, "sold_at")
