@@ -1,7 +1,7 @@
 """Random histories against the oracle: the fold, its order of arrival, batches, snapshots, and questions to a history.
 
 A frame holds about a hundred items, each with a history of its own, so that `MANY` examples of a property are ten
-thousand histories; a property that folds many times an example has fewer. They are made of bytes, which hypothesis draws
+thousand histories; a property that folds often has fewer. They are made of bytes, which hypothesis draws
 quickly and shrinks well: seven a row, from small domains, so that ties, repeats, gaps and nulls are common.
 """
 
