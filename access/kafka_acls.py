@@ -6,10 +6,12 @@ the broker's own configuration names them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from string import Template
 from typing import Literal
 
-from access.policy import Policy
+from access.policy import Policy, PolicyError
 
 EVERY = "*"
 """Kafka's name for every resource of a type, with the pattern LITERAL."""
@@ -26,24 +28,34 @@ class AclRule:
     operation: str
 
 
-def acl_rules(policy: Policy, topic: str) -> list[AclRule]:
+def acl_rules(policy: Policy, topics: Mapping[str, str]) -> list[AclRule]:
     """The rules of the policy, sorted, each once.
 
     Args:
-        topic: what `${topic}` stands for.
+        topics: what each `${name}` stands for.
+
+    Raises:
+        PolicyError: the policy names a `${name}` that is none of them.
     """
     rules: set[AclRule] = set()
     for name, identity in policy.identities.items():
         for right in identity.kafka:
             for operation in right.allow:
                 if right.topic is not None:
-                    resolved = right.topic.replace("${topic}", topic)
-                    rules.add(AclRule(f"User:{name}", "TOPIC", "LITERAL", resolved, operation))
+                    rules.add(AclRule(f"User:{name}", "TOPIC", "LITERAL", _named(right.topic, topics), operation))
                 elif right.group_prefix is not None:
                     rules.add(AclRule(f"User:{name}", "GROUP", "PREFIXED", right.group_prefix, operation))
                 else:
                     rules.add(AclRule(f"User:{name}", "GROUP", "LITERAL", EVERY, operation))
     return sorted(rules)
+
+
+def _named(topic: str, topics: Mapping[str, str]) -> str:
+    try:
+        return Template(topic).substitute(topics)
+    except (KeyError, ValueError) as error:
+        valid = ", ".join(f"${{{name}}}" for name in sorted(topics))
+        raise PolicyError(f"The policy names the topic {topic!r}. Valid names of settings: {valid}.") from error
 
 
 def super_users(policy: Policy) -> list[str]:

@@ -18,6 +18,7 @@ from rich.console import Console
 
 if TYPE_CHECKING:
     from resources.settings import Settings
+    from resources.topics import Topic
 
 HOME_VARIABLE = "DARKROOM_HOME"
 DEFAULT_HOME = ".darkroom"
@@ -46,6 +47,17 @@ def current_settings(identity: str = "operator") -> Settings:
     from stack.state import stack_settings
 
     return stack_settings(current_home(), identity)
+
+
+def current_topic(name: str | None) -> Topic:
+    """The topic that an option names; the images' when None."""
+    from resources.topics import images_topic, topic_named
+
+    settings = current_settings()
+    try:
+        return images_topic(settings) if name is None else topic_named(settings, name)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def output() -> Console:

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from cli.context import current_settings, output, plainly
+from cli.context import current_settings, current_topic, output, plainly
 
 lake_commands = typer.Typer(no_args_is_help=True, help="Versions of the lake's tables.")
 
@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
 def land_again(
     start: Annotated[int, typer.Option("--from", min=0, help="First offset to look at, of each partition.")],
     partition: Annotated[int | None, typer.Option(min=0, help="Only this partition.")] = None,
+    topic: Annotated[str | None, typer.Option(help="Which one; the images' topic unless given.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do it. Without this, only say what is missing.")] = False,
     why: Annotated[str, typer.Option(help="Why; kept in the history of bronze. Needed with --yes.")] = "",
     who: Annotated[str | None, typer.Option(help="Who decides; this account's name unless given.")] = None,
@@ -40,11 +41,12 @@ def land_again(
     from resources.lake import open_lake
     from resources.reland import reland
 
-    settings = current_settings()
+    settings, chosen = current_settings(), current_topic(topic)
     try:
         found = reland(
             settings,
             open_lake(settings),
+            chosen,
             start=start,
             partition=partition,
             who=who or getpass.getuser(),

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from cli.context import current_settings, output, plainly
+from cli.context import current_settings, current_topic, output, plainly
 
 
 def register(app: typer.Typer) -> None:
@@ -25,6 +25,7 @@ def accept(
     yes: Annotated[bool, typer.Option("--yes", help="Do it. Without this, only say what would be given up.")] = False,
     why: Annotated[str, typer.Option(help="Why; kept in the history of bronze. Needed with --yes.")] = "",
     who: Annotated[str | None, typer.Option(help="Who decides; this account's name unless given.")] = None,
+    topic: Annotated[str | None, typer.Option(help="Whose loss; the images' topic unless given.")] = None,
 ) -> None:
     """Go on behind records that were lost before they landed. A dry run unless --yes is given."""
     if yes and not why.strip():
@@ -33,12 +34,14 @@ def accept(
     from resources.lake import open_lake
     from resources.landing import accept_loss
 
-    settings = current_settings()
+    settings, chosen = current_settings(), current_topic(topic)
     decided_by = who or getpass.getuser()
-    found = accept_loss(settings, open_lake(settings), who=decided_by, why=why.strip() or "(dry run)", dry_run=not yes)
+    found = accept_loss(
+        settings, open_lake(settings), chosen, who=decided_by, why=why.strip() or "(dry run)", dry_run=not yes
+    )
     console = output()
     console.print(found.description, soft_wrap=True, markup=False)
     if found.written:
         console.print(f"Decided by {decided_by}: {why.strip()}", soft_wrap=True, markup=False)
     elif found.losses:
-        console.print("To go on: darkroom accept-loss --yes --why TEXT", soft_wrap=True, markup=False)
+        console.print("To go on: the same with --yes --why TEXT", soft_wrap=True, markup=False)

@@ -12,12 +12,14 @@ from platform_assets.images import (
     replay,
 )
 from platform_assets.jobs import live_images
+from platform_assets.messages import label_corrections, land_messages, message_checks, recognised_stream
 from platform_assets.recognition import family_assets, recognised_images, recognition_quality, training_set
 from platform_assets.recognition.jobs import TRAINING_JOBS, recognise_images
 from platform_assets.upkeep import status, tables
 from resources.dagster_resources import resource_defs
 from sensors.kafka_offsets import kafka_offsets
 from sensors.learning import LEARNING_SENSORS, NIGHTLY_SCHEDULES
+from sensors.messages import messages_waiting
 from sensors.run_failures import run_failures
 from sensors.schedules import hourly_upkeep
 
@@ -32,6 +34,8 @@ defs = dg.Definitions(
         *(asset for one in family_assets.ALL for asset in (one.model, one.champion)),
         recognised_images.recognised_images,
         recognition_quality.recognition_quality,
+        label_corrections,
+        recognised_stream,
     ],
     asset_checks=[
         *checks.CHECKS,
@@ -41,16 +45,18 @@ defs = dg.Definitions(
         recognised_images.recognised_images_checks,
         recognition_quality.recognition_quality_checks,
         recognition_quality.quality_checks,
+        *message_checks,
     ],
     jobs=[
         live_images,
         *TRAINING_JOBS,
         recognise_images,
+        land_messages,
         replay.replay_quarantine,
         tables.upkeep_tables,
         status.rebuild_status,
     ],
-    sensors=[kafka_offsets, *LEARNING_SENSORS, run_failures],
+    sensors=[kafka_offsets, *LEARNING_SENSORS, messages_waiting, run_failures],
     schedules=[hourly_upkeep, *NIGHTLY_SCHEDULES],
     resources=resource_defs(),
     # One process a run: starting one costs five CPU-seconds, more than most steps.

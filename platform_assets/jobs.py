@@ -5,12 +5,15 @@ The live lane runs in one process: starting one costs five CPU-seconds, and the 
 
 import dagster as dg
 
+from platform_assets.schema import asset_key
+from transforms.tables import LABEL_CORRECTIONS
+
 LIVE_JOB = "live_images"
 MAX_RUNTIME_SECONDS = 2 * 3600
 
 live_images = dg.define_asset_job(
     LIVE_JOB,
-    selection=dg.AssetSelection.groups("images"),
+    selection=dg.AssetSelection.groups("images") - dg.AssetSelection.assets(asset_key(LABEL_CORRECTIONS)),
     description="Lands what the topic holds beyond the lake, develops and counts it. Harmless at any time.",
     executor_def=dg.in_process_executor,
     tags={

@@ -28,7 +28,7 @@ from deltalake import DeltaTable
 from resources.lake import Lake
 from transforms.arrow_arrays import fixed_array, integers, places_of
 from transforms.landing_protocol import Position
-from transforms.tables import RAW_IMAGES
+from transforms.tables import RAW_IMAGES, TableSpec
 
 _ROW_OVERHEAD = 256
 """Fewest bytes that a row is counted with beside its payload: key, headers, and a tombstone is not free."""
@@ -49,7 +49,12 @@ class _Group:
 
 
 def read_since(
-    lake: Lake, positions: Mapping[Position, int], batch_bytes: int, *, handle: DeltaTable | None = None
+    lake: Lake,
+    positions: Mapping[Position, int],
+    batch_bytes: int,
+    *,
+    handle: DeltaTable | None = None,
+    spec: TableSpec = RAW_IMAGES,
 ) -> Iterator[pa.RecordBatch]:
     """Rows of bronze behind the given offsets, ordered by topic, partition and offset.
 
@@ -58,6 +63,7 @@ def read_since(
         positions: which partitions to read, each with the last offset that is known already (-1 for none).
         batch_bytes: a batch holds about this many bytes of payload at most, or one record.
         handle: the snapshot to read; the newest when None.
+        spec: a table that a topic lands in.
 
     Yields:
         Batches of the schema of bronze. A batch may hold rows of several partitions.
@@ -67,8 +73,8 @@ def read_since(
     """
     if not positions:
         return
-    table = handle if handle is not None else lake.open(RAW_IMAGES.name)
-    with lake.reading(RAW_IMAGES.name) as (filesystem, folder):
+    table = handle if handle is not None else lake.open(spec.name)
+    with lake.reading(spec.name) as (filesystem, folder):
         files = _Files(filesystem, folder)
         pending = _Pending(batch_bytes)
         groups = _groups(table, files, positions)

@@ -29,6 +29,7 @@ from resources.lake import CommitConflict, Lake
 from resources.landing_reader import Reader, TopicChanged
 from resources.landing_writer import BatchWriter, Landed
 from resources.settings import Settings
+from resources.topics import Topic, images_topic
 from transforms.landing_protocol import (
     Loss,
     LossKind,
@@ -41,7 +42,6 @@ from transforms.landing_protocol import (
     plan,
     topic_id_of,
 )
-from transforms.tables import RAW_IMAGES
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
@@ -62,9 +62,10 @@ class LandingStopped(PermanentFailure):
         truncated = any(loss.kind is LossKind.TRUNCATED for loss in losses)
         todo = (
             "A truncated log gives landed offsets to other records, so it cannot be gone on with: delete the topic, "
-            "make it anew (`darkroom up`), then `darkroom accept-loss`."
+            f"make it anew (`darkroom up`), then `darkroom accept-loss --topic {topic}`."
             if truncated
-            else "`darkroom accept-loss` shows what would be given up, and with --yes goes on behind it."
+            else f"`darkroom accept-loss --topic {topic}` shows what would be given up, "
+            "and with --yes goes on behind it."
         )
         lines = "\n".join(f"  {loss.sentence}" for loss in losses)
         first = losses[0]
@@ -144,6 +145,7 @@ class Lander:
     Args:
         settings: which broker, topic and sizes.
         lake: where to.
+        topic: which topic, and the table it lands in; the images when None.
         group: consumer group of the hint to Kafka.
         now: the clock for `landed_at`.
     """
@@ -152,12 +154,14 @@ class Lander:
         self,
         settings: Settings,
         lake: Lake,
+        topic: Topic | None = None,
         *,
         group: str = GROUP,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._settings = settings
         self._lake = lake
+        self._topic = topic or images_topic(settings)
         self._group = group
         self._now = now
 
@@ -174,13 +178,13 @@ class Lander:
             CommitConflict: other landers won eight times in a row.
         """
         started = time.monotonic()
-        topic = self._settings.topic
+        topic = self._topic.name
         landed = Landed(progress)
         ends: dict[int, int] | None = None
         begins: dict[int, int] = {}
         with admin(self._settings) as broker, self._consumer() as (consumer, errors):
             for attempt in range(_ATTEMPTS):
-                handle = self._lake.ensure(RAW_IMAGES)
+                handle = self._lake.ensure(self._topic.table)
                 # After the handle: what has landed by now is behind the end that the broker reports.
                 state = broker.state(topic)
                 if ends is None:
@@ -209,8 +213,8 @@ class Lander:
                     },
                 )
         raise CommitConflict(
-            f"Landing of topic {topic}: other writers of {RAW_IMAGES.name} committed first {_ATTEMPTS} times in a row. "
-            "What they landed stands. Run again; is more than one lander at work?",
+            f"Landing of topic {topic}: other writers of {self._topic.table.name} committed first {_ATTEMPTS} times "
+            "in a row. What they landed stands. Run again; is more than one lander at work?",
             {"topic": topic, "attempts": _ATTEMPTS},
         )
 
@@ -222,7 +226,7 @@ class Lander:
             info = {"darkroom": f"first landing of topic {state.topic}", "topic_id": state.topic_id}
             generation = generation_of(state.topic, state.topic_id)
             counters = {app_id: v for app_id, v in decided.register.items() if app_id not in generation}
-            self._lake.append(handle, RAW_IMAGES, None, counters, info, marks=generation)
+            self._lake.append(handle, self._topic.table, None, counters, info, marks=generation)
         return decided.starts
 
     def _run(
@@ -243,7 +247,9 @@ class Lander:
         # A partition that was paused at its end in an attempt before stays so, through another assignment too.
         consumer.resume(places)
         reader = Reader(self._settings, consumer, errors, state, todo)
-        with BatchWriter(self._settings, self._lake, handle, state, broker, consumer, landed, self._now) as writer:
+        with BatchWriter(
+            self._settings, self._lake, self._topic.table, handle, state, broker, consumer, landed, self._now
+        ) as writer:
             batch = writer.empty()
             opened = time.monotonic()
             try:
@@ -287,10 +293,13 @@ def _plan(lake: Lake, handle: DeltaTable, state: TopicState) -> Plan:
     return plan(state, known, landed, of_known)
 
 
-def accept_loss(settings: Settings, lake: Lake, *, who: str, why: str, dry_run: bool = True) -> AcceptedLoss:
+def accept_loss(
+    settings: Settings, lake: Lake, topic: Topic | None = None, *, who: str, why: str, dry_run: bool = True
+) -> AcceptedLoss:
     """Go on behind lost records: a commit of identifiers alone, which says who gave up what and why.
 
     Args:
+        topic: whose loss; the images' when None.
         who: the person who decides; kept in the table's history.
         why: their reason; kept likewise.
         dry_run: only say what would be given up.
@@ -302,14 +311,15 @@ def accept_loss(settings: Settings, lake: Lake, *, who: str, why: str, dry_run: 
     """
     if not who.strip() or not why.strip():
         raise ValueError("Accepting a loss needs who decides it and why; both are kept in the table's history.")
-    handle = lake.open(RAW_IMAGES.name)
+    topic = topic or images_topic(settings)
+    handle = lake.open(topic.table.name)
     with admin(settings) as broker:
-        state = broker.state(settings.topic)
+        state = broker.state(topic.name)
     losses = _plan(lake, handle, state).losses
     if not losses:
         return AcceptedLoss((), {}, written=False)
     if any(loss.kind is LossKind.TRUNCATED for loss in losses):
-        raise LandingStopped(settings.topic, losses)
+        raise LandingStopped(topic.name, losses)
     identifiers = accepted(state, losses)
     if not dry_run:
         generation = generation_of(state.topic, state.topic_id)
@@ -321,6 +331,6 @@ def accept_loss(settings: Settings, lake: Lake, *, who: str, why: str, dry_run: 
             "why": why,
             "losses": "; ".join(loss.sentence for loss in losses),
         }
-        lake.append(handle, RAW_IMAGES, None, counters, info, marks=marks)
+        lake.append(handle, topic.table, None, counters, info, marks=marks)
         _logger.warning("Loss accepted by %s (%s): %s", who, why, info["losses"])
     return AcceptedLoss(losses, identifiers, written=not dry_run)

@@ -27,7 +27,7 @@ from resources.landing_reader import TopicChanged
 from resources.settings import MEBIBYTE, Settings
 from transforms.landing import Batch, ValueBuffer
 from transforms.landing_protocol import TopicState, partition_app_id
-from transforms.tables import RAW_IMAGES
+from transforms.tables import TableSpec
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
@@ -63,6 +63,7 @@ class BatchWriter:
         self,
         settings: Settings,
         lake: Lake,
+        spec: TableSpec,
         handle: DeltaTable,
         state: TopicState,
         broker: Admin,
@@ -72,6 +73,7 @@ class BatchWriter:
     ) -> None:
         self._settings = settings
         self._lake = lake
+        self._spec = spec
         self._handle = handle
         self._state = state
         self._broker = broker
@@ -143,7 +145,7 @@ class BatchWriter:
         before = self._handle.version()
         version = self._lake.append(
             self._handle,
-            RAW_IMAGES,
+            self._spec,
             table,
             identifiers,
             {"darkroom": "landing"},
@@ -154,7 +156,7 @@ class BatchWriter:
         self._hint(batch)
         if version // CHECKPOINT_EVERY != before // CHECKPOINT_EVERY:
             # A kept handle gets slower with every commit; `after` finds what another writer did meanwhile.
-            self._handle = self._lake.open(RAW_IMAGES.name)
+            self._handle = self._lake.open(self._spec.name)
 
     def _hint(self, batch: Batch) -> None:
         from confluent_kafka import KafkaException, TopicPartition

@@ -18,6 +18,8 @@ from transforms.tables import PROCESSED_IMAGES, QUARANTINED_IMAGES, RAW_IMAGES
 
 if TYPE_CHECKING:
     from resources.lake import Lake
+    from resources.settings import Settings
+    from resources.topics import Topic
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,21 @@ def read_progress(lake: Lake, state: TopicState) -> Progress:
         developed={p: min(processed[p], quarantined[p]) for p in partitions if p in processed and p in quarantined},
         bronze_version=version,
     )
+
+
+def offsets_to_land(settings: Settings, lake: Lake, topic: Topic) -> int:
+    """Offsets of a topic between its table and the watermarks; holes in the log count.
+
+    Raises:
+        TransientFailure: broker or lake are away.
+        TopicMissing: the broker has no such topic.
+    """
+    from resources.kafka import watermarks
+
+    state = watermarks(settings, topic.name)
+    names = {p: partition_app_id(state.topic, p, state.topic_id) for p in state.partitions}
+    landed, _ = _identifiers(lake, topic.table.name, names)
+    return sum(max(0, high - max(low, landed.get(p, -1) + 1)) for p, (low, high) in state.partitions.items())
 
 
 def _identifiers(lake: Lake, table: str, names: Mapping[int, str]) -> tuple[dict[int, int], int]:

@@ -23,9 +23,10 @@ import polars as pl
 from resources.kafka import ErrorMemory, admin, consumer_config
 from resources.landing import known_topic_id, landed_offsets
 from resources.landing_reader import Reader
+from resources.topics import Topic, images_topic
 from transforms.landing import Batch, ValueBuffer
 from transforms.landing_protocol import TopicState
-from transforms.tables import RAW_IMAGES
+from transforms.tables import TableSpec
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -92,6 +93,7 @@ class _Missing:
 def reland(
     settings: Settings,
     lake: Lake,
+    topic: Topic | None = None,
     *,
     start: int,
     partition: int | None = None,
@@ -103,6 +105,7 @@ def reland(
     """Write the rows that bronze lacks among what landed from an offset on, as they stand in the topic.
 
     Args:
+        topic: which one, and the table it lands in; the images when None.
         start: first offset to look at, of each partition.
         partition: only this one; all of them when None.
         who: the person who decides; kept in the table's history.
@@ -119,9 +122,10 @@ def reland(
         raise ValueError(f"Offsets begin at 0; --from {start} is none.")
     if not who.strip() or not why.strip():
         raise ValueError("Landing records again needs who decides it and why; both are kept in the table's history.")
-    handle = lake.open(RAW_IMAGES.name)
+    topic = topic or images_topic(settings)
+    handle = lake.open(topic.table.name)
     with admin(settings) as broker:
-        state = broker.state(settings.topic)
+        state = broker.state(topic.name)
     if partition is not None and partition not in state.partitions:
         valid = ", ".join(map(str, sorted(state.partitions)))
         raise ValueError(f"Topic {state.topic} has no partition {partition}. Valid ones: {valid}.")
@@ -132,7 +136,7 @@ def reland(
     if dry_run or not readable:
         return Relanded(gaps)
     info = {"darkroom": "reland", "who": who, "why": why, "gaps": "; ".join(gap.sentence for gap in gaps)}
-    records, commits = _write(settings, lake, handle, state, readable, info, now)
+    records, commits = _write(settings, lake, topic.table, handle, state, readable, info, now)
     return Relanded(gaps, records, commits, written=True)
 
 
@@ -160,6 +164,7 @@ def _gap(partition: int, offsets: np.ndarray, low: int) -> Gap:
 def _write(
     settings: Settings,
     lake: Lake,
+    spec: TableSpec,
     handle: DeltaTable,
     state: TopicState,
     missing: Mapping[int, np.ndarray],
@@ -181,7 +186,7 @@ def _write(
         nonlocal records, commits, before
         rows = batch.table(state.topic, state.topic_id, settings.origin_cluster, now())
         following = (before or 0) + 1
-        lake.append(handle, RAW_IMAGES, rows, {counter: following}, info, after={counter: before})
+        lake.append(handle, spec, rows, {counter: following}, info, after={counter: before})
         records, commits, before = records + len(batch), commits + 1, following
 
     try:

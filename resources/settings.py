@@ -71,11 +71,21 @@ class Settings(BaseSettings):
         default="images.raw",
         description="Topic of the images. Another name is another stream: it lands beside the old one.",
     )
+    labels_topic: str = Field(
+        default="images.labels",
+        description="Topic of corrected labels. Another name is another stream: corrections sent to the old one and "
+        "not landed yet stay there.",
+    )
+    recognised_topic: str = Field(
+        default="images.recognised",
+        description="Topic of the answers of the sub-second lane. Another name is another stream: answers wait in the "
+        "old one, and the batch lane gives them again.",
+    )
     topic_partitions: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=4,
-        description="Partitions of the topic when it is first made; later changes do nothing. Too high: each one costs "
-        "the broker open files, and bronze a row group in every file. Too low: no more consumers than this can share "
-        "the topic's records.",
+        description="Partitions of each topic when it is first made; later changes do nothing. Too high: each one "
+        "costs the broker open files, and bronze a row group in every file. Too low: no more consumers than this can "
+        "share the topic's records.",
     )
     origin_cluster: str = Field(
         default="local",

@@ -23,6 +23,7 @@ from access.kafka_acls import acl_rules, super_users
 from access.policy import load_policy
 from resources.kafka import ensure_topic
 from resources.settings import load_settings
+from resources.topics import topic_settings, topics
 from stack import ca, dagster_home, kafka, kafka_admin, postgres
 from stack.doctor import insist
 from stack.errors import ServiceFailed
@@ -217,8 +218,9 @@ class _Start:
         if name == "postgres":
             postgres.furnish(self._layout, self._state.ports["postgres"], self._policy)
         if name == "kafka":
-            ensure_topic(self._admin, self._admin.topic)
-            rules = acl_rules(self._policy, self._admin.topic)
+            for topic in topics(self._admin):
+                ensure_topic(self._admin, topic.name)
+            rules = acl_rules(self._policy, topic_settings(self._admin))
             kafka_admin.apply_rules(kafka_admin.admin_client(self._admin), self._admin, rules)
 
     def _wait(self, name: str, since: float) -> None:

@@ -55,31 +55,52 @@ _ORIGIN = [
     _column("offset", pa.int64(), "Kafka offset", False),
 ]
 
-RAW_IMAGES = TableSpec(
-    name="images/raw_images",
-    description="Bronze: every record of the stream, verbatim.",
-    schema=pa.schema(
-        [
-            *_ORIGIN,
-            _column("timestamp", INSTANT, "when the broker appended the record", False),
-            _column("key", pa.binary(), "record key as sent"),
-            _column(
-                "headers",
-                pa.list_(pa.struct([pa.field("key", pa.string()), pa.field("value", pa.binary())])),
-                "record headers as sent, in order",
-            ),
-            _column("payload", pa.binary(), "record value as sent: the sealed image; null for a tombstone"),
-            _column("payload_sha256", pa.binary(), "SHA-256 of the stored payload, 32 bytes; null for a tombstone"),
-            _column("origin_cluster", pa.string(), "name of the cluster it was read from", False),
-            _column("landed_at", INSTANT, "when it was read for landing", False),
-            _column(
-                "day", pa.date32(), "the envelope's day, or the append day where that is off by more than one", False
-            ),
-        ]
-    ),
-    statistics=("topic", "topic_id", "partition", "offset", "timestamp", "landed_at"),
-    incompressible=("payload", "payload_sha256"),
-    row_group_by="partition",
+
+def _bronze(name: str, description: str, payload: str) -> TableSpec:
+    """A table that a topic lands in, verbatim: docs/landing-protocol.md names its columns."""
+    return TableSpec(
+        name=name,
+        description=description,
+        schema=pa.schema(
+            [
+                *_ORIGIN,
+                _column("timestamp", INSTANT, "when the broker appended the record", False),
+                _column("key", pa.binary(), "record key as sent"),
+                _column(
+                    "headers",
+                    pa.list_(pa.struct([pa.field("key", pa.string()), pa.field("value", pa.binary())])),
+                    "record headers as sent, in order",
+                ),
+                _column("payload", pa.binary(), f"record value as sent: {payload}; null for a tombstone"),
+                _column("payload_sha256", pa.binary(), "SHA-256 of the stored payload, 32 bytes; null for a tombstone"),
+                _column("origin_cluster", pa.string(), "name of the cluster it was read from", False),
+                _column("landed_at", INSTANT, "when it was read for landing", False),
+                _column(
+                    "day",
+                    pa.date32(),
+                    "the envelope's day, or the append day where that is off by more than one",
+                    False,
+                ),
+            ]
+        ),
+        statistics=("topic", "topic_id", "partition", "offset", "timestamp", "landed_at"),
+        incompressible=("payload", "payload_sha256"),
+        row_group_by="partition",
+    )
+
+
+RAW_IMAGES = _bronze("images/raw_images", "Bronze: every record of the stream, verbatim.", "the sealed image")
+
+LABEL_CORRECTIONS = _bronze(
+    "images/label_corrections",
+    "Bronze: every correction of a label, verbatim; of an image the last one counts.",
+    "the sealed label",
+)
+
+RECOGNISED_STREAM = _bronze(
+    "recognition/recognised_stream",
+    "Bronze: every answer of the sub-second lane, verbatim; doubled ones too.",
+    "the sealed answer",
 )
 
 PROCESSED_IMAGES = TableSpec(
@@ -217,7 +238,7 @@ RECOGNISED_IMAGES = TableSpec(
             _column("model_version", pa.string(), "its version in the registry, @, begin of its run's id", False),
             _column("label", pa.binary(), "sealed: what the model named it, UTF-8"),
             _column("probability", pa.float64(), "how probable the model holds its answer, 0 to 1", False),
-            _column("lane", pa.string(), "who scored it: batch", False),
+            _column("lane", pa.string(), "who scored it: batch, or stream (sub-second)", False),
             _column("scored_at", INSTANT, "when it was scored", False),
             *_ORIGIN,
         ]
@@ -257,5 +278,7 @@ TABLES: tuple[TableSpec, ...] = (
     TRAINING_SET,
     RECOGNISED_IMAGES,
     RECOGNITION_QUALITY,
+    LABEL_CORRECTIONS,
+    RECOGNISED_STREAM,
 )
 """Every table; those of the group `images` are what the live lane writes."""

@@ -10,15 +10,21 @@ from platform_assets.recognition.names import champion_key, model_key, train_job
 from platform_assets.schema import asset_key
 from transforms.families import FAMILIES
 from transforms.recognition import Family
-from transforms.tables import RECOGNISED_IMAGES, RECOGNITION_QUALITY, TRAINING_SET
+from transforms.tables import (
+    LABEL_CORRECTIONS,
+    RECOGNISED_IMAGES,
+    RECOGNISED_STREAM,
+    RECOGNITION_QUALITY,
+    TRAINING_SET,
+)
 
 RECOGNISE_JOB = "recognise_images"
-_NAMED = (asset_key(RECOGNISED_IMAGES), asset_key(RECOGNITION_QUALITY))
+_NAMED = tuple(asset_key(spec) for spec in (RECOGNISED_STREAM, RECOGNISED_IMAGES, RECOGNITION_QUALITY))
 _TAGS = {"darkroom/lane": "learning", "dagster/max_runtime": str(3600)}
 
 
 def _train(family: Family):
-    learned_of = [asset_key(TRAINING_SET)] if family.take is not None else []
+    learned_of = [asset_key(spec) for spec in (LABEL_CORRECTIONS, TRAINING_SET) if family.take is not None]
     return dg.define_asset_job(
         train_job_name(family),
         selection=dg.AssetSelection.assets(*learned_of, model_key(family), champion_key(family), *_NAMED),

@@ -17,7 +17,7 @@ from platform_assets.schema import LEARNING, asset_key, pool, table_asset
 from platform_assets.table_checks import table_checks
 from resources.dagster_resources import KeysResource, LakeResource, RegistryResource
 from transforms.families import FAMILIES
-from transforms.tables import IMAGE_FEATURES, RECOGNISED_IMAGES
+from transforms.tables import IMAGE_FEATURES, RECOGNISED_IMAGES, RECOGNISED_STREAM
 
 PREVIEW = ("day", "model", "model_version", "probability", "lane", "scored_at")
 FRESH_HOURS = 48
@@ -29,7 +29,11 @@ FRESH_HOURS = 48
     specs=[
         table_asset(
             RECOGNISED_IMAGES,
-            deps=[asset_key(IMAGE_FEATURES), *(champion_key(family) for family in FAMILIES)],
+            deps=[
+                asset_key(IMAGE_FEATURES),
+                asset_key(RECOGNISED_STREAM),
+                *(champion_key(family) for family in FAMILIES),
+            ],
             tags=LEARNING,
             fresh_hours=FRESH_HOURS,
         )

@@ -16,7 +16,7 @@ from platform_assets.table_checks import table_checks
 from resources.dagster_resources import KeysResource, LakeResource
 from transforms.families import FAMILIES
 from transforms.recognition import SPLITS
-from transforms.tables import IMAGE_FEATURES, PROCESSED_IMAGES, TRAINING_SET
+from transforms.tables import IMAGE_FEATURES, LABEL_CORRECTIONS, PROCESSED_IMAGES, TRAINING_SET
 
 FRESH_HOURS = 48
 """Made anew every night."""
@@ -27,7 +27,7 @@ FRESH_HOURS = 48
     specs=[
         table_asset(
             TRAINING_SET,
-            deps=[asset_key(IMAGE_FEATURES), asset_key(PROCESSED_IMAGES)],
+            deps=[asset_key(IMAGE_FEATURES), asset_key(PROCESSED_IMAGES), asset_key(LABEL_CORRECTIONS)],
             tags=LEARNING,
             fresh_hours=FRESH_HOURS,
         )

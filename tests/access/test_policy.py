@@ -8,6 +8,8 @@ from access.kafka_acls import AclRule, acl_rules, super_users
 from access.policy import PolicyError, load_policy, parse_policy
 from access.postgres_grants import Grant, grants
 
+TOPICS = {"topic": "images.raw", "labels_topic": "images.labels", "recognised_topic": "images.recognised"}
+
 ONE = """
 identities:
   uploads:
@@ -19,7 +21,7 @@ identities:
 
 
 def test_a_topic_right_becomes_one_literal_rule_per_operation_with_the_topics_name():
-    rules = acl_rules(parse_policy(ONE), "images.raw")
+    rules = acl_rules(parse_policy(ONE), TOPICS)
     assert AclRule("User:uploads", "TOPIC", "LITERAL", "images.raw", "WRITE") in rules
     assert AclRule("User:uploads", "GROUP", "PREFIXED", "doors", "READ") in rules
     assert len(rules) == 2
@@ -27,15 +29,15 @@ def test_a_topic_right_becomes_one_literal_rule_per_operation_with_the_topics_na
 
 def test_a_right_on_every_group_becomes_kafkas_wildcard_and_nothing_else_does():
     one = parse_policy("identities: {a: {note: n, kafka: [{every_group: true, allow: [READ]}]}}")
-    assert acl_rules(one, "t") == [AclRule("User:a", "GROUP", "LITERAL", "*", "READ")]
-    wide = {rule.principal for rule in acl_rules(load_policy(), "t") if rule.name == "*"}
+    assert acl_rules(one, TOPICS) == [AclRule("User:a", "GROUP", "LITERAL", "*", "READ")]
+    wide = {rule.principal for rule in acl_rules(load_policy(), TOPICS) if rule.name == "*"}
     assert wide == {"User:operator"}, "services have groups of their own"
 
 
 def test_a_super_user_is_named_to_the_broker_and_needs_no_rule():
     policy = parse_policy(ONE)
     assert super_users(policy) == ["User:broker"]
-    assert not [rule for rule in acl_rules(policy, "t") if rule.principal == "User:broker"]
+    assert not [rule for rule in acl_rules(policy, TOPICS) if rule.principal == "User:broker"]
 
 
 def test_a_table_right_becomes_one_grant_to_the_role_of_the_identity():
@@ -43,8 +45,15 @@ def test_a_table_right_becomes_one_grant_to_the_role_of_the_identity():
 
 
 def test_the_shipped_policy_lets_the_door_write_and_never_read():
-    rules = [rule for rule in acl_rules(load_policy(), "images.raw") if rule.principal == "User:uploads"]
-    assert {rule.operation for rule in rules} == {"WRITE", "DESCRIBE"}
+    rules = [rule for rule in acl_rules(load_policy(), TOPICS) if rule.principal == "User:uploads"]
+    images = {rule.operation for rule in rules if rule.name == "images.raw"}
+    assert images == {"WRITE", "DESCRIBE"}
+
+
+def test_a_topic_of_no_setting_is_refused_with_the_valid_names():
+    wrong = parse_policy("identities: {a: {note: n, kafka: [{topic: '${topics}', allow: [READ]}]}}")
+    with pytest.raises(PolicyError, match=r"\$\{labels_topic\}, \$\{recognised_topic\}, \$\{topic\}"):
+        acl_rules(wrong, TOPICS)
 
 
 def test_the_shipped_policy_has_two_super_users_and_no_service_is_one():

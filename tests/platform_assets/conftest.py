@@ -23,10 +23,11 @@ from resources.dagster_resources import (
     resource_defs,
 )
 from resources.keys import open_key_store
-from resources.lake import open_lake
+from resources.lake import Lake, open_lake
 from resources.landing import LandingResult, PartitionResult
 from resources.postgres import StatusRow
 from resources.settings import Settings
+from resources.topics import Topic
 from tests.resources.developing.bronze_rows import TOPIC, TOPIC_ID, Bronze
 from tests.resources.learning.registry_in_memory import RegistryInMemory
 from transforms.landing_protocol import TopicState
@@ -173,7 +174,9 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoders: DecodePool)
         class Lander:
             """Lands nothing: what the tests landed is there already."""
 
-            def __init__(self, *_: object, **__: object) -> None: ...
+            def __init__(self, _: Settings, lake: Lake, topic: Topic | None = None) -> None:
+                if topic is not None:
+                    lake.ensure(topic.table)
 
             def land(self, progress: object = None) -> LandingResult:
                 if made.landing_failure is not None:
