@@ -1,4 +1,4 @@
-"""The batch lane: the champion names every image that has features and that it has not named yet.
+"""The answers of the sub-second lane, taken in; then the batch lane: the champion names every image that has none.
 
 Not in the live lane: MLflow's client costs four seconds of processor time to import, a third of a live run. Without a
 champion nothing is named, and the asset says so.
@@ -40,21 +40,26 @@ FRESH_HOURS = 48
 def recognised_images(
     context: dg.AssetExecutionContext, lake: LakeResource, keys: KeysResource, registry: RegistryResource
 ) -> dg.MaterializeResult:
-    """Score what the champion has not scored."""
+    """Take in what the sub-second lane answered, and score what the champion has not scored."""
+    from resources.recognised_merging import merge_answers, rows_by_lane
     from resources.recognising import recognise
 
     started = time.monotonic()
     with told_to_dagster(context):
-        tables = lake.open()
+        tables, store = lake.open(), keys.open()
+        merged = merge_answers(
+            tables, store, progress=lambda n: context.log.info("took in %d answers of the sub-second lane", n)
+        )
         done = recognise(
             tables,
-            keys.open(),
+            store,
             registry.open(),
             DIGITS,
             progress=lambda n, total: context.log.info("recognised %d of %d images", n, total),
         )
         facts, version = delta_facts(tables, RECOGNISED_IMAGES)
         shown = preview(tables, RECOGNISED_IMAGES, PREVIEW, "scored_at")
+        lanes = rows_by_lane(tables)
     told: dict[str, Any] = {"new rows": 0, "champion": "none: nothing is named before a model was promoted"}
     if done.champion is not None and done.followed is not None:
         told = {
@@ -64,6 +69,12 @@ def recognised_images(
             "images not named": markdown_table(["why", "images"], sorted(done.followed.skipped.items())),
             "answers": label_chart("new answers by label", {label: float(n) for label, n in done.named.items()}),
         }
+    told |= {
+        "new rows of the sub-second lane": merged.rows,
+        "its answers that wait for their image": merged.waiting,
+        "its answers passed over": markdown_table(["why", "answers"], sorted(merged.passed_over.items())),
+        "rows by lane": markdown_table(["lane", "rows"], sorted(lanes.items())),
+    }
     return dg.MaterializeResult(
         asset_key=asset_key(RECOGNISED_IMAGES),
         metadata={**told, **facts, "preview": shown, "seconds": round(time.monotonic() - started, 3)},
