@@ -17,7 +17,7 @@ from resources.keys import open_key_store
 from resources.mlflow_registry import ModelRegistry
 from resources.settings import Settings
 from services.door import rendering
-from services.door.delivery import KafkaDeliverer
+from services.door.delivery import Deliverer, KafkaDeliverer
 from services.door.edge import Edge
 from services.recogniser.champions import Champions
 from services.recogniser.engine import Edges, Recogniser
@@ -43,15 +43,20 @@ class Readiness(BaseModel):
 
 def connect(settings: Settings, metrics: Metrics) -> Edges:
     """The real edges. The producer connects in the background; nothing else is reached before `Recogniser.start`."""
-    config = {**producer_config(settings), "linger.ms": "0", **settings.kafka_extra}
-    deliverer = KafkaDeliverer(config, settings.recognised_topic, timeout_seconds=settings.kafka_timeout_seconds)
-    deliverer.start()
     return Edges(
         keys=open_key_store(settings),
-        deliverer=deliverer,
+        deliverer=deliverer_of(settings),
         pool=DecodePool(settings),
         champions=Champions(lambda: ModelRegistry(settings.mlflow_url), FAMILIES, metrics),
     )
+
+
+def deliverer_of(settings: Settings) -> Deliverer:
+    """The producer of answers, started; it connects in the background. An answer does not wait for others."""
+    config = {**producer_config(settings), "linger.ms": "0", **settings.kafka_extra}
+    deliverer = KafkaDeliverer(config, settings.recognised_topic, timeout_seconds=settings.kafka_timeout_seconds)
+    deliverer.start()
+    return deliverer
 
 
 def create_app(settings: Settings, *, edges: Callable[[Settings, Metrics], Edges] = connect) -> FastAPI:

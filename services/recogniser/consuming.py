@@ -22,7 +22,7 @@ from resources.failures import TransientFailure
 from resources.kafka import ErrorMemory, admin, consumer_config, failure
 from resources.records import Record
 from resources.settings import Settings
-from services.recogniser.metrics import Metrics
+from services.recogniser.metrics import FAILED, Metrics
 from services.recogniser.taking import Arrived, record_of
 from services.recogniser.under_way import Line, UnderWay
 
@@ -151,7 +151,15 @@ class Consuming:
         if self._topic_id is None:
             with admin(self._settings) as client:
                 self._topic_id = client.topic_id(self._settings.topic)
-        record = record_of(arrived, self._topic_id)
+        try:
+            record = record_of(arrived, self._topic_id)
+        except Exception as error:
+            # A new kind of poison; read again and again it would stop the partition.
+            fields = {"error": type(error).__name__, "partition": partition, "offset": offset}
+            log.error("a record is passed over", extra={"fields": fields})
+            self._metrics.records.labels(FAILED).inc()
+            self._under_way.pass_over(line, offset)
+            return
         self._under_way.take(record, line)
         self._take(record, line)
 

@@ -32,7 +32,7 @@ from services.door.problems import Problem
 from services.recogniser.answering import NAMED, Answer, Answering, Measurer
 from services.recogniser.champions import Champions
 from services.recogniser.consuming import Consuming
-from services.recogniser.metrics import Metrics
+from services.recogniser.metrics import FAILED, Metrics
 from services.recogniser.troubles import Troubles
 from services.recogniser.under_way import Line, UnderWay
 from transforms.envelope import day_of
@@ -48,7 +48,6 @@ MODELS_SECONDS = 60.0
 FIRST_WAIT, LONGEST_WAIT = 0.2, 2.0
 KAFKA_SECONDS = 3.0
 CLOSE_SECONDS = 10.0
-FAILED = "failed"
 
 
 class Pool(Measurer, Protocol):
@@ -145,6 +144,11 @@ class Recogniser:
     def versions(self) -> dict[str, str]:
         """By family the version that scores."""
         return self._edges.champions.versions()
+
+    def joined(self) -> bool:
+        """Whether the group has given this instance its share of the partitions."""
+        consuming = self._consuming
+        return consuming is not None and consuming.joined.is_set()
 
     def _read(self) -> None:
         self._warm()

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from resources.records import MOST_HEADERS, Headers, Record
-from transforms.landing import repaired_headers
+from transforms.landing import headers_of
 from transforms.landing_protocol import record_day
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -50,7 +50,7 @@ def record_of(message: Arrived, topic_id: str) -> Record:
 
     Its day is decided as landing decides it, so that both lanes open a record under the same key.
     """
-    headers = _headers_of(message)
+    headers = list(headers_of([message])[0] or ())
     appended = _EPOCH + timedelta(milliseconds=min(max(message.timestamp()[1], 0), _LAST_MS))
     value, key = message.value(), message.key()
     claimed = next((content for name, content in headers if name == "day"), None)
@@ -67,12 +67,3 @@ def record_of(message: Arrived, topic_id: str) -> Record:
         header_count=len(headers),
         beside=len(key or b"") + sum(len(name) + len(content or b"") for name, content in headers),
     )
-
-
-def _headers_of(message: Arrived) -> Headers:
-    try:
-        found = message.headers()
-    except SystemError:
-        # A name that is not UTF-8; see transforms.landing.
-        found = repaired_headers(message)
-    return list(found or ())

@@ -100,6 +100,12 @@ class UnderWay:
             self.images += 1
             self.bytes += record.bytes
 
+    def pass_over(self, line: Line, offset: int) -> None:
+        """Begin and end what no record could be made of."""
+        with self._changed:
+            line.take(offset)
+            line.end(offset, answered=True)
+
     def end(self, record: Record, line: Line, *, answered: bool) -> None:
         """End a record; one that was not answered holds its line, which commits nothing beyond it."""
         with self._changed:
