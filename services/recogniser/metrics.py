@@ -10,10 +10,7 @@ FAILED = "failed"
 """The outcome of a record that met a bug."""
 
 _SECONDS = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
-_REQUESTFAILED = "failed"
-"""The outcome of a record that met a bug."""
-
-_SECONDS = (0.005, 0.02, 0.1, 0.5, 2.0, 10.0)
+_REQUEST_SECONDS = (0.005, 0.02, 0.1, 0.5, 2.0, 10.0)
 
 
 class Metrics:
