@@ -38,8 +38,8 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 
 MEBIBYTE = 1024 * 1024
 BACKLOG = 300
-MOST_MIB = 450
-"""For 300 MiB of backlog; the process has some 200 before the first record."""
+MOST_MIB = 250
+"""By which memory may grow: 32 MiB under way, sealed and opened, and what the client read ahead."""
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_no_kind_of_poison_stops_it(stack: LiveStack, tmp_path: Path) -> None:
     assert outcomes["named"] == expected + 1
     possible = {reason for kind in kinds for reason in kind.expected} - {PROCESSED}
     assert set(outcomes) <= possible | {"named", "not_an_image", "corrupt"}
-    assert report["peak"] < MOST_MIB
+    assert report["grown"] < MOST_MIB
 
 
 def _plain_config(lane: Lane) -> dict[str, object]:
@@ -133,12 +133,12 @@ def test_a_backlog_of_hundreds_of_megabytes_is_worked_off_in_bounded_memory(stac
         base = sound_jpeg()
         images = (base.ljust(MEBIBYTE - 4, b"\0") + number.to_bytes(4, "big") for number in range(BACKLOG))
         ids = lane.send(images)
-        instance = lane.instance()
+        instance = lane.instance().wait_ready()
         lane.answers(ids, seconds=300)
         report = instance.end()
     assert report["outcomes"] == {"named": BACKLOG}
-    print(f"peak {report['peak']} MiB for a backlog of {BACKLOG} MiB")
-    assert report["peak"] < MOST_MIB
+    print(f"grown by {report['grown']} MiB for a backlog of {BACKLOG} MiB")
+    assert report["grown"] < MOST_MIB < BACKLOG
 
 
 @pytest.fixture
