@@ -1,4 +1,4 @@
-"""The batch lane: each family's champion names the images of its kind that it has not named yet.
+"""The answers of the sub-second lane, taken in; then the batch lane: each family's champion names what has none yet.
 
 Not in the live lane: MLflow's client costs four seconds of processor time to import, a third of a live run. Without a
 champion nothing is named, and the asset says so; a champion that cannot score fails the run after the others have.
@@ -44,22 +44,32 @@ FRESH_HOURS = 48
 def recognised_images(
     context: dg.AssetExecutionContext, lake: LakeResource, keys: KeysResource, registry: RegistryResource
 ) -> dg.MaterializeResult:
-    """Score what the champions have not scored."""
+    """Take in what the sub-second lane answered, and score what the champions have not scored."""
+    from resources.recognised_merging import merge_answers, rows_by_lane
     from resources.recognising import recognise_all
 
     started = time.monotonic()
     with told_to_dagster(context):
-        tables = lake.open()
+        tables, store = lake.open(), keys.open()
+        merged = merge_answers(
+            tables, store, progress=lambda n: context.log.info("took in %d answers of the sub-second lane", n)
+        )
         done = recognise_all(
             tables,
-            keys.open(),
+            store,
             registry.open(),
             FAMILIES,
             progress=lambda family, n, total: context.log.info("%s: looked at %d of %d images", family.name, n, total),
         )
         facts, version = delta_facts(tables, RECOGNISED_IMAGES)
         shown = preview(tables, RECOGNISED_IMAGES, PREVIEW, "scored_at")
-    told: dict[str, Any] = {}
+        lanes = rows_by_lane(tables)
+    told: dict[str, Any] = {
+        "new rows of the sub-second lane": merged.rows,
+        "its answers that wait for their image": merged.waiting,
+        "its answers passed over": markdown_table(["why", "answers"], sorted(merged.passed_over.items())),
+        "rows by lane": markdown_table(["lane", "rows"], sorted(lanes.items())),
+    }
     for one in done:
         of = f"{one.family.name}: "
         if one.champion is None or one.followed is None:
