@@ -27,7 +27,7 @@ from services.recogniser.engine import Edges, Recogniser
 from services.recogniser.metrics import Metrics
 from tests.live_stack import LiveStack
 from tests.resources.learning.answers import some_model
-from tests.services.live import picture, until
+from tests.services.live import scan, until
 from tests.services.recognising import Lane, own_lane
 from tests.services.test_recogniser import other_shape
 from transforms.envelope import clear_of
@@ -85,7 +85,7 @@ def _upload(stack: LiveStack, **headers: str) -> dict[str, object]:
     with httpx.Client(verify=trust, timeout=30) as client:
         answer = client.post(
             f"{stack.uploads_urls[0]}/v1/images",
-            content=picture(),
+            content=scan(),
             headers={"Authorization": f"Bearer {stack.token()}", **headers},
         )
     answer.raise_for_status()
@@ -253,7 +253,7 @@ def test_without_an_answer_of_mlflow_it_waits_and_after_its_limit_leaves_images_
         champions = Champions(lambda: ModelRegistry(f"http://127.0.0.1:{port}"), (family,), metrics)
         edges = Edges(lane.keys, deliverer_of(settings), DecodePool(settings), champions)
         recogniser = Recogniser(settings, edges, metrics, models_seconds=3.0)
-        lane.send([picture()])
+        lane.send([scan()])
         recogniser.start()
         try:
             until(lambda: "has not said yet" in recogniser.checks()["models"])
@@ -268,5 +268,5 @@ def test_without_an_answer_of_mlflow_it_waits_and_after_its_limit_leaves_images_
 
 def _versions(lane: Lane) -> set[str]:
     """Which versions answer an image that is sent now."""
-    ids = lane.send([picture()])
+    ids = lane.send([scan()])
     return {one.model_version for one in lane.answers(ids) if one.id in ids}
