@@ -6,6 +6,9 @@ unless the broker is configured anew; here it is six. A group that is new begins
 
 Nothing is read that there is no room for. Short of room the client's own small queue fills and it stops fetching; when
 that lasts for `ROOM_SECONDS`, partitions are paused, so that the group goes on being answered whatever is waited for.
+
+Only the thread that reads touches the consumer: a second one would wait inside confluent-kafka for the first one's poll
+with Python's lock in its hand, and the poll for that lock, for ever.
 """
 
 from __future__ import annotations
@@ -99,6 +102,8 @@ class Consuming:
         self._committed: dict[int, int] = {}
         self._commit_at = 0.0
         self._paused = False
+        self.behind = 0
+        """Records of the assigned partitions that the broker holds beyond what was read, as last looked at."""
         self.joined = Event()
         """Set once the group gave this member its share, be it nothing."""
 
@@ -129,8 +134,7 @@ class Consuming:
         finally:
             self._leave()
 
-    def behind(self) -> int:
-        """Records of the assigned partitions that the broker holds beyond what was read, as far as the client knows."""
+    def _look_ahead(self) -> int:
         found = 0
         for at in self._consumer.position(self._consumer.assignment()):
             _, high = self._consumer.get_watermark_offsets(at, cached=True)
@@ -211,6 +215,7 @@ class Consuming:
             return
         self._commit_at = time.monotonic() + COMMIT_SECONDS
         self._put(self._under_way.committable(), asynchronous=True)
+        self.behind = self._look_ahead()
 
     def _put(self, offsets: Mapping[int, int], *, asynchronous: bool) -> None:
         new = {p: offset for p, offset in offsets.items() if self._committed.get(p) != offset}

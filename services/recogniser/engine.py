@@ -262,10 +262,7 @@ class Recogniser:
 
     def _behind(self) -> float:
         consuming = self._consuming
-        try:
-            return float(consuming.behind()) if consuming is not None else 0.0
-        except (KafkaException, RuntimeError):
-            return 0.0  # it has just left
+        return float(consuming.behind) if consuming is not None else 0.0
 
     def _kafka(self) -> str:
         if (told := self._troubles.told("kafka")) != "ok":

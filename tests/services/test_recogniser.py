@@ -24,7 +24,7 @@ from services.recogniser.taking import record_of
 from services.recogniser.troubles import Troubles
 from services.recogniser.under_way import UnderWay
 from tests.resources.developing.bronze_rows import DAY, NOW, TOPIC, TOPIC_ID
-from tests.resources.developing.stage import Stage, scan
+from tests.resources.developing.stage import Stage, picture, scan
 from tests.resources.learning.answers import promoted, some_model
 from tests.resources.learning.registry_in_memory import RegistryInMemory
 from transforms.envelope import clear_of
@@ -197,7 +197,7 @@ def test_what_does_not_open_or_is_no_image_is_passed_over_by_its_reason(
     bronze.plain(None)
     bronze.plain(b"")
     bronze.plain(b"no image")
-    bronze.plain(scan(1)[:200])
+    bronze.plain(scan(1)[:100])
     bronze.plain(scan(1), headers=[("sha256", b"00" * 32)])
     bronze.sealed(scan(1), change_payload=True)
     bronze.sealed(scan(1), change_headers={"v": b"2"})
@@ -227,8 +227,8 @@ def test_a_family_that_does_not_admit_an_image_is_not_asked(
 ) -> None:
     promoted(registry, some_model())
     champions.look(registry)
-    monkeypatch.setattr("services.recogniser.answering.admits", lambda family, vector: False)
-    stage.bronze.sealed(scan(1))
+    monkeypatch.setattr("services.recogniser.answering.FAMILIES", (DIGITS,))
+    stage.bronze.sealed(picture(1))
     (record,) = records(stage)
     outcome = answering(stage, champions).answer(record)
     assert (outcome.name, outcome.answers) == ("not_admitted", ())

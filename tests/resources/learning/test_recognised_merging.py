@@ -111,8 +111,8 @@ def test_both_lanes_name_every_digit_of_the_demo_alike(stage: Stage) -> None:
     stage.bronze.land()
     stage.develop()
     compute_features(stage.lake, stage.keys)
-    make_training_set(stage.lake, stage.keys, DIGITS)
-    learned = read_training_set(stage.lake, stage.keys)
+    make_training_set(stage.lake, stage.keys, [DIGITS])
+    learned = read_training_set(stage.lake, stage.keys, DIGITS)
     train_challenger(registry, learned, DIGITS, "run")
     promote(registry, compare(registry, learned, DIGITS, 0.9), "run")
 
