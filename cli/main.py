@@ -20,6 +20,7 @@ MODULES = (
     "cli.token",
     "cli.settings",
     "cli.send",
+    "cli.label",
     "cli.demo",
     "cli.quarantine",
     "cli.loss",

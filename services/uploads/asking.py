@@ -41,7 +41,7 @@ router = APIRouter(prefix="/v1/images", tags=["images"])
 )
 async def state(request: Request, id: str, principal: Asker) -> ImageState:
     """Where an image is."""
-    row = await _own(door_of(request), principal, id)
+    row = await own_image(door_of(request), principal, id)
     links = {"self": f"/v1/images/{row.id}"}
     if row.state == "processed":
         links["thumbnail"] = f"/v1/images/{row.id}/thumbnail"
@@ -73,14 +73,14 @@ async def state(request: Request, id: str, principal: Asker) -> ImageState:
 async def thumbnail(request: Request, id: str, principal: Asker) -> Response:
     """An image's thumbnail."""
     door = door_of(request)
-    row = await _own(door, principal, id)
+    row = await own_image(door, principal, id)
     if row.state != "processed":
         raise Problem(Kind.NOT_FOUND, f"There is no thumbnail: the image is {row.state}.")
     opened = await door.ask(lambda: _opened(door, row))
     return Response(opened, media_type="image/webp", headers={"Cache-Control": "private, no-store"})
 
 
-async def _own(door: UploadDoor, principal: Principal, id: str) -> StatusRow:
+async def own_image(door: UploadDoor, principal: Principal, id: str) -> StatusRow:
     """The state of an image of this uploader.
 
     Looks twice, for another instance may be about to write it; an image of someone else takes as long as none at all.
