@@ -3,9 +3,11 @@
 Making replaces the whole table in one commit: a set is what the living days hold now, so that rows whose image was
 purged, or whose key was destroyed, are not in the next one. Reading passes over rows that went dark since.
 
-A label is the uploader's word, and may be anything: what the family does not take is counted and left out. The manifest
-names what was learned from: HMAC-SHA-256 under the platform secret over ids, labels and splits, ordered by id, and the
-features' recipe. It may live for ever, for without the secret it says nothing of any image.
+A label is the uploader's word, and may be anything: what the family does not take is counted and left out. A correction
+wins over the label that an image was sent with (`resources.corrections`), also where it says that the image is none of
+the family's. The manifest names what was learned from: HMAC-SHA-256 under the platform secret over ids, labels and
+splits, ordered by id, and the features' recipe. It may live for ever, for without the secret it says nothing of any
+image.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import hmac
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -21,6 +23,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from resources.corrections import Corrections, read_corrections
 from resources.following import COMMIT_TRIES, DARK, UNREADABLE
 from resources.keys import Keys
 from resources.lake import CommitConflict, Lake, TableMissing
@@ -38,7 +41,15 @@ _WANTED = ["id", "day", "key", "features"]
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """A training set, opened: one entry a row, ordered by id. `skipped`: rows left out, by reason."""
+    """A training set, opened: one entry a row, ordered by id.
+
+    Attributes:
+        skipped: rows left out, by reason.
+        keys: name of each row's data key, which says whose it is (`KeyName`).
+        corrected: ids of rows whose label is a correction.
+        corrections: correction records that were read.
+        refused: those of them that were passed over, by reason.
+    """
 
     ids: tuple[str, ...]
     splits: tuple[str, ...]
@@ -46,6 +57,10 @@ class TrainingRows:
     features: np.ndarray
     manifest: str
     skipped: Mapping[str, int]
+    keys: tuple[str, ...] = ()
+    corrected: frozenset[str] = frozenset()
+    corrections: int = 0
+    refused: Mapping[str, int] = field(default_factory=dict)
 
     def of(self, split: str) -> tuple[np.ndarray, list[str]]:
         """Features and labels of one split."""
@@ -69,14 +84,15 @@ def make_training_set(
     table = TrackedTable(lake, TRAINING_SET, lambda at: at.app_id)
     for attempt in range(COMMIT_TRIES):
         skipped: Counter[str] = Counter()
-        rows = list(_labelled(lake, sealed, family, now(), skipped))
+        images, corrections = _images(lake, sealed)
+        rows = list(_labelled(images, corrections, sealed, family, now(), skipped))
         held = pl.scan_delta(table.handle).select(pl.col("day").unique()).collect()["day"].to_list()
         days: list[date] = sorted({*held, *(row["day"] for row, _, _ in rows)})
         stored = pa.Table.from_pylist([row for row, _, _ in rows], schema=TRAINING_SET.schema)
         try:
             if days:
                 table.replace_days(stored, days, {})
-            return _opened([(row["id"], row["split"], label, v) for row, label, v in rows], keys, skipped)
+            return _opened(rows, keys, skipped, corrections)
         except CommitConflict:
             if attempt == COMMIT_TRIES - 1:
                 raise
@@ -96,31 +112,45 @@ def read_training_set(lake: Lake, keys: Keys) -> TrainingRows:
     try:
         table = pl.scan_delta(lake.open(TRAINING_SET.name)).filter(pl.col("feature_version") == RECIPE).collect()
     except TableMissing:
-        return _opened([], keys, skipped)
+        return _opened([], keys, skipped, Corrections({}, 0, {}))
     for row in table.iter_rows(named=True):
         vector, label = _vector(sealed, TRAINING_SET, row), sealed.open(TRAINING_SET, row, "label")
         if vector is None or label is None:
             skipped[UNREADABLE if sealed.key(row["key"]) else DARK] += 1
         else:
-            rows.append((row["id"], row["split"], label.decode(), vector))
-    return _opened(rows, keys, skipped)
+            rows.append((row, label.decode(), vector))
+    images = dict(table.select("id", "key").iter_rows())
+    return _opened(rows, keys, skipped, read_corrections(lake, sealed, images))
 
 
-def _labelled(
-    lake: Lake, sealed: SealedRows, family: Family, at: datetime, skipped: Counter[str]
-) -> Iterator[tuple[dict[str, Any], str, np.ndarray]]:
-    """Rows of the new set, each with its label and vector in the open."""
+def _images(lake: Lake, sealed: SealedRows) -> tuple[pl.DataFrame, Corrections]:
+    """Images that have features, with the labels they were sent with, and what was put right of them."""
     features = pl.scan_delta(lake.ensure(IMAGE_FEATURES)).filter(pl.col("feature_version") == RECIPE).select(_WANTED)
     labels = pl.scan_delta(lake.ensure(PROCESSED_IMAGES)).select("id", "key", "label", "sha256")
     # By key too: an id that another record's row had taken meanwhile has features of another picture.
-    for row in features.join(labels, on=["id", "key"], how="inner").collect().sort("id").iter_rows(named=True):
-        if row["label"] is None:
+    images = features.join(labels, on=["id", "key"], how="inner").collect().sort("id")
+    return images, read_corrections(lake, sealed, dict(images.select("id", "key").iter_rows()))
+
+
+def _labelled(
+    images: pl.DataFrame,
+    corrections: Corrections,
+    sealed: SealedRows,
+    family: Family,
+    at: datetime,
+    skipped: Counter[str],
+) -> Iterator[tuple[dict[str, Any], str, np.ndarray]]:
+    """Rows of the new set, each with its label and vector in the open."""
+    for row in images.iter_rows(named=True):
+        given = corrections.labels.get(row["id"])
+        if given is None and row["label"] is None:
             skipped[UNLABELLED] += 1
             continue
         if sealed.key(row["key"]) is None:
             skipped[DARK] += 1
             continue
-        given, digest = (sealed.open(PROCESSED_IMAGES, row, column) for column in ("label", "sha256"))
+        given = given or sealed.open(PROCESSED_IMAGES, row, "label")
+        digest = sealed.open(PROCESSED_IMAGES, row, "sha256")
         vector = _vector(sealed, IMAGE_FEATURES, row)
         if given is None or digest is None or vector is None:
             skipped[UNREADABLE] += 1
@@ -150,14 +180,26 @@ def _vector(sealed: SealedRows, spec: Any, row: Mapping[str, Any]) -> np.ndarray
         return None
 
 
-def _opened(rows: Sequence[tuple[str, str, str, np.ndarray]], keys: Keys, skipped: Mapping[str, int]) -> TrainingRows:
-    ordered = sorted(rows, key=lambda row: row[0])
-    listing = [RECIPE.encode(), *(part.encode() for row in ordered for part in row[:3])]
+def _opened(
+    rows: Sequence[tuple[Mapping[str, Any], str, np.ndarray]],
+    keys: Keys,
+    skipped: Mapping[str, int],
+    corrections: Corrections,
+) -> TrainingRows:
+    ordered = sorted(rows, key=lambda entry: entry[0]["id"])
+    ids, splits = (tuple(row[name] for row, _, _ in ordered) for name in ("id", "split"))
+    labels = tuple(label for _, label, _ in ordered)
+    listed = zip(ids, splits, labels, strict=True)
+    listing = [RECIPE.encode(), *(part.encode() for entry in listed for part in entry)]
     return TrainingRows(
-        ids=tuple(row[0] for row in ordered),
-        splits=tuple(row[1] for row in ordered),
-        labels=tuple(row[2] for row in ordered),
-        features=np.array([row[3] for row in ordered], dtype=np.float32).reshape(len(ordered), COUNT),
+        ids=ids,
+        splits=splits,
+        labels=labels,
+        features=np.array([vector for _, _, vector in ordered], dtype=np.float32).reshape(len(ordered), COUNT),
         manifest=hmac.digest(keys.platform_secret(), length_prefixed(b"manifest", *listing), "sha256").hex(),
         skipped=dict(skipped),
+        keys=tuple(row["key"] for row, _, _ in ordered),
+        corrected=frozenset(corrections.labels.keys() & set(ids)),
+        corrections=corrections.records,
+        refused=corrections.refused,
     )

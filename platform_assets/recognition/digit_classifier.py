@@ -23,6 +23,7 @@ BETTER = "better_than_champion"
 POOL = MODEL.to_user_string()
 """Whoever registers a model or moves an alias holds a slot of it."""
 LABELLED_THEN = "labelled images it learned of"
+CORRECTED_THEN = "corrected labels it learned of"
 
 
 def _spec(key: dg.AssetKey, deps: list[dg.AssetKey], description: str) -> dg.AssetSpec:
@@ -59,6 +60,7 @@ def digit_classifier(
         "newly trained": done.new,
         "manifest": rows.manifest,
         "labelled images": len(rows.ids),
+        "corrected labels": len(rows.corrected),
     }
     # By class only where there are many: the event log lives for ever, and a label is an uploader's word.
     if done.test is not None and done.validation is not None and len(rows.ids) >= FEWEST_LABELS:
@@ -137,7 +139,7 @@ def champion(
     registry: RegistryResource,
 ) -> dg.MaterializeResult:
     """Compare once more, and move the alias only where the challenger is better."""
-    from resources.learning import LABELLED, compare, promote
+    from resources.learning import CORRECTED, LABELLED, compare, promote
     from resources.training_set import read_training_set
 
     with told_to_dagster(context):
@@ -157,6 +159,7 @@ def champion(
             "accuracy on the test split": round((verdict.right or 0) / (verdict.rows or 1), 4),
             "test rows": verdict.rows,
             LABELLED_THEN: int(now.tags.get(LABELLED, 0)) if now is not None else 0,
+            CORRECTED_THEN: int(now.tags.get(CORRECTED, 0)) if now is not None else 0,
         },
         data_version=dg.DataVersion(version),
     )

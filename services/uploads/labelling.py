@@ -107,7 +107,7 @@ async def _read(request: Request, door: UploadDoor) -> str:
     try:
         found = json.loads(body.decode("utf-8"), object_pairs_hook=_once)
     except (ValueError, RecursionError):  # not UTF-8, not JSON, a name twice, or a tower of brackets
-        raise Problem(Kind.MALFORMED, f"The body cannot be read as JSON in UTF-8. {_ASKED}") from None
+        raise Problem(Kind.MALFORMED, f"The body cannot be read as JSON in UTF-8, each name once. {_ASKED}") from None
     if not isinstance(found, dict) or set(found) != {"label"}:
         raise Problem(Kind.BAD_PARAMETER, f"The body is JSON, and something else was wanted. {_ASKED}")
     if not isinstance(found["label"], str):

@@ -8,11 +8,11 @@ import pytest
 
 from cli.dataset import digits
 from platform_assets.definitions import defs
-from platform_assets.recognition.digit_classifier import CHAMPION_KEY, LABELLED_THEN
+from platform_assets.recognition.digit_classifier import CHAMPION_KEY, CORRECTED_THEN, LABELLED_THEN
 from platform_assets.recognition.jobs import RECOGNISE_JOB, TRAIN_JOB
 from resources.registry import CHAMPION
 from sensors.learning import CHAMPION as SENSORS_CHAMPION
-from sensors.learning import LEARNED_OF
+from sensors.learning import CORRECTED_OF, LEARNED_OF
 from tests.platform_assets.conftest import House
 from transforms.recognition import DIGITS
 from transforms.tables import RECOGNISED_IMAGES, TRAINING_SET
@@ -56,7 +56,7 @@ def test_digits_are_learned_promoted_and_named_and_no_label_enters_the_event_log
     events = [entry.to_json() for entry in learned.instance.all_logs(result.run_id)]
     assert {secret for secret in secrets for event in events if secret in event} == set()
     # The sensors read of the champion what the asset wrote.
-    assert (CHAMPION_KEY, LABELLED_THEN) == (SENSORS_CHAMPION, LEARNED_OF)
+    assert (CHAMPION_KEY, LABELLED_THEN, CORRECTED_THEN) == (SENSORS_CHAMPION, LEARNED_OF, CORRECTED_OF)
     assert champion[LABELLED_THEN] == made["labelled images"] > 300
 
 
