@@ -13,7 +13,7 @@ from platform_assets.images import (
 )
 from platform_assets.jobs import live_images
 from platform_assets.messages import label_corrections, land_messages, message_checks, recognised_stream
-from platform_assets.recognition import digit_classifier, recognised_images, training_set
+from platform_assets.recognition import digit_classifier, label_trust, recognised_images, training_set
 from platform_assets.recognition.jobs import recognise_images, train_digit_classifier
 from platform_assets.upkeep import status, tables
 from resources.dagster_resources import resource_defs
@@ -31,6 +31,7 @@ defs = dg.Definitions(
         image_features.image_features,
         daily_uploads.daily_uploads,
         training_set.training_set,
+        label_trust.label_trust,
         digit_classifier.digit_classifier,
         digit_classifier.champion,
         recognised_images.recognised_images,
@@ -42,6 +43,8 @@ defs = dg.Definitions(
         image_features.image_features_checks,
         training_set.training_set_checks,
         digit_classifier.better_than_champion,
+        label_trust.labels_are_believed,
+        label_trust.label_trust_checks,
         recognised_images.recognised_images_checks,
         *message_checks,
     ],

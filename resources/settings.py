@@ -109,6 +109,12 @@ class Settings(BaseSettings):
         description="Accuracy on the test split below which no model becomes champion, also where there is none. Too "
         "high: nothing is ever recognised. Too low: the first model is promoted however bad it is.",
     )
+    recognition_distrust: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.6,
+        description="Share of an uploader's labels that a model is sure are wrong, beyond that of the others, from "
+        "which on nothing is promoted and these labels are left out of the next training set. Too high: wrong labels "
+        "are learned. Too low: honest labels of pictures that the model knows little are left out.",
+    )
     recognition_growth: Annotated[float, Field(gt=0, le=100)] = Field(
         default=0.2,
         description="Share by which labelled images must have grown since the champion learned before training is "

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hmac
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
@@ -30,13 +30,27 @@ from resources.lake import CommitConflict, Lake, TableMissing
 from resources.sealed_rows import SealedRows
 from resources.tracked_table import TrackedTable
 from transforms.features import COUNT, RECIPE, FeaturesRefused, unpack
-from transforms.names import length_prefixed
+from transforms.names import KeyName, length_prefixed
 from transforms.recognition import Family, split_of
 from transforms.tables import IMAGE_FEATURES, PROCESSED_IMAGES, TRAINING_SET
 
-UNLABELLED, NOT_TAKEN = "no label", "label of another kind"
+UNLABELLED, NOT_TAKEN, DISTRUSTED = "no label", "label of another kind", "uploader distrusted"
 
 _WANTED = ["id", "day", "key", "features"]
+
+
+@dataclass(frozen=True, order=True)
+class Uploader:
+    """One uploader of one day, as far as names in clear say."""
+
+    day: date
+    pseudonym: str
+
+
+def uploader_of(key: str) -> Uploader:
+    """Whose image a data key of that name seals."""
+    name = KeyName.parse(key)
+    return Uploader(name.day, name.pseudonym)
 
 
 @dataclass(frozen=True)
@@ -73,9 +87,16 @@ class TrainingRows:
 
 
 def make_training_set(
-    lake: Lake, keys: Keys, family: Family, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    lake: Lake,
+    keys: Keys,
+    family: Family,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    distrusted: Collection[Uploader] = (),
 ) -> TrainingRows:
     """Replace the training set by what features and labels hold now; returns it.
+
+    Args:
+        distrusted: uploaders whose labels are left out, and counted.
 
     Raises:
         TransientFailure: keys or lake are away, or another writer kept being first. The old set stands.
@@ -85,7 +106,9 @@ def make_training_set(
     for attempt in range(COMMIT_TRIES):
         skipped: Counter[str] = Counter()
         images, corrections = _images(lake, sealed)
-        rows = list(_labelled(images, corrections, sealed, family, now(), skipped))
+        left_out = pl.Series([uploader_of(key) in distrusted for key in images["key"]], dtype=pl.Boolean)
+        rows = list(_labelled(images.filter(~left_out), corrections, sealed, family, now(), skipped))
+        skipped += Counter({DISTRUSTED: int(left_out.sum())})
         held = pl.scan_delta(table.handle).select(pl.col("day").unique()).collect()["day"].to_list()
         days: list[date] = sorted({*held, *(row["day"] for row, _, _ in rows)})
         stored = pa.Table.from_pylist([row for row, _, _ in rows], schema=TRAINING_SET.schema)

@@ -139,14 +139,16 @@ def champion(
     registry: RegistryResource,
 ) -> dg.MaterializeResult:
     """Compare once more, and move the alias only where the challenger is better."""
+    from resources.label_trust import examine, read_verdicts, stop_unless_believed, trusted_by_a_person
     from resources.learning import CORRECTED, LABELLED, compare, promote
     from resources.training_set import read_training_set
 
     with told_to_dagster(context):
-        models = registry.open()
-        verdict = compare(
-            models, read_training_set(lake.open(), keys.open()), DIGITS, settings.load().recognition_floor
-        )
+        models, tables, loaded = registry.open(), lake.open(), settings.load()
+        rows = read_training_set(tables, keys.open())
+        trusted = trusted_by_a_person(read_verdicts(tables))
+        stop_unless_believed(examine(models, rows, DIGITS, loaded.recognition_distrust, trusted))
+        verdict = compare(models, rows, DIGITS, loaded.recognition_floor)
         now = promote(models, verdict, f"run {context.run.run_id}")
     version = now.version if now is not None else "none"
     context.log.info("version %s is champion. %s", version, verdict.sentence)

@@ -7,7 +7,7 @@ import dagster as dg
 
 from platform_assets.recognition.digit_classifier import CHAMPION_KEY, MODEL
 from platform_assets.schema import asset_key
-from transforms.tables import LABEL_CORRECTIONS, RECOGNISED_IMAGES, RECOGNISED_STREAM, TRAINING_SET
+from transforms.tables import LABEL_CORRECTIONS, LABEL_TRUST, RECOGNISED_IMAGES, RECOGNISED_STREAM, TRAINING_SET
 
 TRAIN_JOB = "train_digit_classifier"
 RECOGNISE_JOB = "recognise_images"
@@ -16,7 +16,10 @@ _TAGS = {"darkroom/lane": "learning", "dagster/max_runtime": str(3600)}
 train_digit_classifier = dg.define_asset_job(
     TRAIN_JOB,
     selection=dg.AssetSelection.assets(
-        *(asset_key(spec) for spec in (LABEL_CORRECTIONS, RECOGNISED_STREAM, TRAINING_SET, RECOGNISED_IMAGES)),
+        *(
+            asset_key(spec)
+            for spec in (LABEL_CORRECTIONS, RECOGNISED_STREAM, TRAINING_SET, LABEL_TRUST, RECOGNISED_IMAGES)
+        ),
         MODEL,
         CHAMPION_KEY,
     ),

@@ -35,12 +35,14 @@ FRESH_HOURS = 48
 )
 def training_set(context: dg.AssetExecutionContext, lake: LakeResource, keys: KeysResource) -> dg.MaterializeResult:
     """Replace the set by what features and labels hold now."""
+    from resources.label_trust import read_verdicts
     from resources.training_set import make_training_set
 
     started = time.monotonic()
     with told_to_dagster(context):
         tables = lake.open()
-        made = make_training_set(tables, keys.open(), DIGITS)
+        distrusted = [one.uploader for one in read_verdicts(tables).values() if not one.trusted]
+        made = make_training_set(tables, keys.open(), DIGITS, distrusted=distrusted)
         facts, version = delta_facts(tables, TRAINING_SET)
     counts = made.counts()
     by_class = [(label, *(counts[(split, label)] for split in SPLITS)) for label in DIGITS.labels]
