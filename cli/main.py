@@ -26,6 +26,7 @@ MODULES = (
     "cli.loss",
     "cli.lake",
     "cli.models",
+    "cli.labels",
 )
 
 app = typer.Typer(

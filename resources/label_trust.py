@@ -12,21 +12,25 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from resources.failures import PermanentFailure
+from resources.keys import Keys
 from resources.lake import Lake, TableMissing
 from resources.learning import NotPromoted
 from resources.registry import CHAMPION, ModelBroken, ModelMissing, Registry
+from resources.sealed_rows import SealedRows
 from resources.training_set import TrainingRows, Uploader, uploader_of
 from transforms.disagreement import Judgement, Opinion, Tally, judge, opinion_of_others
 from transforms.features import COUNT, RECIPE
+from transforms.names import shown
 from transforms.onnx_models import ModelRefused, Scorer
 from transforms.recognition import Family
-from transforms.tables import LABEL_TRUST
+from transforms.tables import LABEL_TRUST, PROCESSED_IMAGES
 
 OTHERS = "the other uploaders"
 QUORUM_OF_OTHERS = 3
@@ -172,6 +176,47 @@ def record_suspects(lake: Lake, examination: Examination, who: str, now: datetim
     ]
     record(lake, made)
     return made
+
+
+class UploaderUnknown(PermanentFailure):
+    """There is no developed image of that pseudonym and day, or none that opens any more."""
+
+
+def labels_of(lake: Lake, uploader: Uploader) -> int:
+    """Developed images of an uploader; raises UploaderUnknown where there is none."""
+    images = _images_of(lake, uploader).height
+    if not images:
+        raise UploaderUnknown(
+            f"There is no developed image of pseudonym {shown(uploader.pseudonym)} of {uploader.day}. "
+            "A pseudonym is of one day: `darkroom labels suspects` shows both."
+        )
+    return images
+
+
+def uploaders_name(lake: Lake, keys: Keys, day: date, pseudonym: str) -> str:
+    """The name behind a pseudonym, opened. Audit before calling.
+
+    Raises:
+        UploaderUnknown: no image of it, or its key was destroyed: nobody can tell any more.
+        TransientFailure: keys or lake are away.
+    """
+    uploader = Uploader(day, pseudonym)
+    labels_of(lake, uploader)
+    sealed = SealedRows(keys)
+    for row in _images_of(lake, uploader).unique("key").iter_rows(named=True):
+        name = sealed.open(PROCESSED_IMAGES, row, "uploader")
+        if name is not None:
+            return name.decode() or "(nobody: these images came unsealed)"
+    raise UploaderUnknown(
+        f"The images of pseudonym {pseudonym} of {day} open no more: their key was destroyed, and the name with it."
+    )
+
+
+def _images_of(lake: Lake, uploader: Uploader) -> pl.DataFrame:
+    # By the key's day, which is the pseudonym's: a row's own differs for a record appended days off.
+    rows = pl.scan_delta(lake.ensure(PROCESSED_IMAGES)).filter(pl.col("pseudonym") == uploader.pseudonym)
+    found = rows.select("id", "key", "uploader").collect()
+    return found.filter([uploader_of(key) == uploader for key in found["key"]])
 
 
 def _champions(

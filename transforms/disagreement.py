@@ -3,10 +3,10 @@
 A judge names every row: the champion, or a model that learned from other uploaders' rows. A row is contradicted where
 the judge names another label and holds that at least `CONFIDENT` probable. Only labels that the judge was taught are
 judged, and only confident answers count, for a model that knows a class little is unsure of it far more often than it
-is sure and wrong. Measured on scikit-learn's digits, shares of an uploader's rows that are contradicted: right labels of
-pictures never seen .00; a whole class that the judge was taught five pictures of .00 to .33, and one it was not taught
-at all, were it judged, .01 to .47; labels drawn at random .76; each label moved on by one .85; every second label wrong
-.44.
+is sure and wrong. Measured on scikit-learn's digits, shares of an uploader's rows that are contradicted: right labels
+of pictures never seen .00; a whole class that the judge was taught five pictures of .00 to .33, and one it was not
+taught at all, were it judged, .01 to .47; labels drawn at random .76; each label moved on by one .85; every second
+label wrong .44.
 
 Who stands out has at least `FEWEST` judged rows, and a share that exceeds the middle of the others' by the threshold.
 Where most contradict, nobody can say from rows alone who is right: those are undecided. Limits: an uploader who is

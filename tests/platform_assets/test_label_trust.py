@@ -87,8 +87,8 @@ def test_ten_thousand_wrong_labels_stop_promotion_name_the_pseudonym_and_are_lef
     assert table.select("day", "pseudonym", "trusted", "rows").rows() == [(DAY, name, False, WRONG)]
     # No name of a person is in the event log, and no honest uploader's pseudonym.
     events = [entry.to_json() for run in (first, stopped, after) for entry in house.instance.all_logs(run.run_id)]
-    honest = pl.read_delta(house.lake.uri("images/processed_images")).filter(pl.col("pseudonym") != name)
-    secrets = {"mallory-mask", *HONEST, *honest["pseudonym"].unique(), *honest["id"].head(50)}
+    others = pl.read_delta(house.lake.uri("images/processed_images")).filter(pl.col("pseudonym") != name)
+    secrets = {"mallory-mask", *HONEST, *others["pseudonym"].unique(), *others["id"].head(50)}
     assert {secret for secret in secrets for event in events if secret in event} == set()
 
 
