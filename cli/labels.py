@@ -78,7 +78,7 @@ def who_is_it(
     settings, when = current_settings(), _day(day)
     audited(
         current_home() / "logs" / "audit.log",
-        "uploader's name opened",
+        "uploader's name asked for",
         who=who or getpass.getuser(),
         why=why.strip(),
         day=when.isoformat(),

@@ -52,7 +52,7 @@ def test_a_name_is_opened_only_for_a_reason_and_who_asked_is_written_down_first(
     (line,) = [json.loads(one) for one in log.read_text().splitlines()]
     assert {**line, "time": ""} == {
         "time": "",
-        "event": "uploader's name opened",
+        "event": "uploader's name asked for",
         "who": "ada",
         "why": "10,000 wrong labels",
         "day": str(DAY),
