@@ -20,12 +20,14 @@ MODULES = (
     "cli.token",
     "cli.settings",
     "cli.send",
+    "cli.label",
     "cli.demo",
     "cli.quarantine",
     "cli.loss",
     "cli.lake",
     "cli.models",
     "cli.results",
+    "cli.labels",
 )
 
 app = typer.Typer(

@@ -13,7 +13,13 @@ from platform_assets.images import (
 )
 from platform_assets.jobs import live_images
 from platform_assets.messages import label_corrections, land_messages, message_checks, recognised_stream
-from platform_assets.recognition import family_assets, recognised_images, recognition_quality, training_set
+from platform_assets.recognition import (
+    family_assets,
+    label_trust,
+    recognised_images,
+    recognition_quality,
+    training_set,
+)
 from platform_assets.recognition.jobs import TRAINING_JOBS, recognise_images
 from platform_assets.upkeep import status, tables
 from resources.dagster_resources import resource_defs
@@ -31,6 +37,7 @@ defs = dg.Definitions(
         image_features.image_features,
         daily_uploads.daily_uploads,
         training_set.training_set,
+        label_trust.label_trust,
         *(asset for one in family_assets.ALL for asset in (one.model, one.champion)),
         recognised_images.recognised_images,
         label_corrections,
@@ -41,7 +48,8 @@ defs = dg.Definitions(
         *checks.CHECKS,
         image_features.image_features_checks,
         training_set.training_set_checks,
-        *(one.better for one in family_assets.ALL),
+        label_trust.label_trust_checks,
+        *(check for one in family_assets.ALL for check in one.checks),
         recognised_images.recognised_images_checks,
         *message_checks,
         recognition_quality.recognition_quality_checks,

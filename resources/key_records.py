@@ -128,6 +128,12 @@ class KeyRecords:
                 return found
             place = f"data/{day.isoformat()}/{pseudonym}-{name.suffix}.next"
 
+    def first_key(self, day: date, pseudonym: str) -> KeyName | None:
+        """Name of the first key of a pseudonym's day, destroyed or not; None where there was never one."""
+        place = pointer_path(day, pseudonym)
+        pointer = self._objects.read(place)
+        return None if pointer is None else self._pointed(pointer, place)
+
     def destroy_day(self, day: date, who: str) -> Tombstone:
         """Put a tombstone in place of the day's key, or where it would stand."""
         path = day_path(day)

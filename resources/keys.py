@@ -51,6 +51,10 @@ class Keys(Protocol):
         """The key that seals a pseudonym's images of a day; raises DayDestroyed."""
         ...
 
+    def first_key(self, day: date, pseudonym: str) -> DataKey:
+        """The key that a pseudonym's day began with; raises UnknownKey, KeyDestroyed. None is made."""
+        ...
+
     def open_key(self, name: str) -> DataKey:
         """The key of that name; raises UnknownKey, KeyDestroyed."""
         ...
@@ -138,6 +142,22 @@ class KeyStore:
         self._remember(pointer, name, since)
         self._remember(data_path(name), key, since)
         return key
+
+    def first_key(self, day: date, pseudonym: str) -> DataKey:
+        """The key that a pseudonym's day began with. While it opens, the day never had another: all was sealed with it.
+
+        Raises:
+            UnknownKey: the day has none, and none is made.
+            KeyDestroyed: it, or the day, was destroyed; a later key may live.
+            KeyUnavailable: the store cannot say.
+            ValueError: `pseudonym` is none.
+        """
+        if not PSEUDONYM.fullmatch(pseudonym):
+            raise ValueError(f"{pseudonym!r} is no pseudonym; one matches {PSEUDONYM.pattern}.")
+        name = self._records.first_key(day, pseudonym)
+        if name is None:
+            raise UnknownKey(f"the first key of {pseudonym} on {day}")
+        return self.open_key(str(name))
 
     def open_key(self, name: str) -> DataKey:
         """The key of that name, opened.

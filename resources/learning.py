@@ -24,7 +24,7 @@ from transforms.onnx_models import ModelRefused, Scorer, export
 from transforms.recognition import SPLITS, CannotLearn, Evaluation, Family, NothingToLearn, evaluate, train
 
 MANIFEST, FIT, FEATURES = "darkroom.manifest", "darkroom.recipe", "darkroom.features"
-LABELLED, RUN = "darkroom.labelled_images", "darkroom.dagster_run"
+LABELLED, CORRECTED, RUN = "darkroom.labelled_images", "darkroom.corrected_labels", "darkroom.dagster_run"
 
 
 class CannotTrain(PermanentFailure):
@@ -113,6 +113,8 @@ def train_challenger(registry: Registry, rows: TrainingRows, family: Family, run
         "fitted": family.recipe,
         "features": f"{RECIPE}, {COUNT} numbers",
         "manifest of the training set": rows.manifest,
+        "labelled images": len(rows.ids),
+        "of them with a corrected label": len(rows.corrected),
         "Dagster run": run_id,
     }
     card = model_card(family.name, facts, test, validation, by_class, own=family.examples is not None)
@@ -125,6 +127,7 @@ def train_challenger(registry: Registry, rows: TrainingRows, family: Family, run
                 "features": RECIPE,
                 "numbers": str(COUNT),
                 "manifest": rows.manifest,
+                "rows_corrected": str(len(rows.corrected)),
                 **{f"rows_{split}": str(sum(counts[(split, one)] for one in family.labels)) for split in SPLITS},
             },
             metrics={
@@ -132,7 +135,7 @@ def train_challenger(registry: Registry, rows: TrainingRows, family: Family, run
                 "validation_accuracy": validation.accuracy,
                 **{f"test_recall_{label}": score.recall for label, score in test.classes.items()},
             },
-            tags={**marks, RUN: run_id, LABELLED: str(len(rows.ids))},
+            tags={**marks, RUN: run_id, LABELLED: str(len(rows.ids)), CORRECTED: str(len(rows.corrected))},
             pictures={"confusion_matrix.png": confusion_png(test, f"{family.name}, test split")},
             texts={"model_card.md": card},
             description=card,

@@ -126,6 +126,12 @@ class Settings(BaseSettings):
         description="The same, from which on it is an error; nothing is stopped by it. Too high: images that the model "
         "was never shown go unnoticed. Too low: an error for what a nightly training takes in.",
     )
+    recognition_distrust: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.6,
+        description="Share of an uploader's labels that a model is sure are wrong, beyond that of the others, from "
+        "which on nothing is promoted and these labels are left out of the next training set. Too high: wrong labels "
+        "are learned. Too low: honest labels of pictures that the model knows little are left out.",
+    )
     recognition_growth: Annotated[float, Field(gt=0, le=100)] = Field(
         default=0.2,
         description="Share by which labelled images must have grown since the champion learned before training is "

@@ -3,7 +3,9 @@
 One sensor and one schedule a family (`transforms.families`). None of them asks MLflow, whose client would cost every
 code server seconds and 150 MB: a champion's version, and what it learned of, stand in the materializations of
 `recognition/NAME/champion`. A registry that was emptied is noticed by the nightly run, which trains anew. Labels are
-counted by whether the sealed column is null; no label is opened, so that those of all families are counted together.
+counted by whether the sealed column is null, corrections by the ids that their records name; none is opened, so that
+those of all families are counted together. A corrected image counts twice, as labelled and as corrected, so that
+corrections alone ask for training too, and a correction that is sent again does not.
 
 A tick that finds the lake away is skipped with a sentence. What a run was asked for at is remembered, so that a
 challenger that is no better does not have the machine train again for every image: labels must grow by the share anew.
@@ -20,10 +22,11 @@ from resources.dagster_resources import LakeResource, SettingsResource
 from resources.failures import PlatformFailure, first_line
 from transforms.families import FAMILIES
 from transforms.recognition import Family
-from transforms.tables import IMAGE_FEATURES, PROCESSED_IMAGES
+from transforms.tables import IMAGE_FEATURES, LABEL_CORRECTIONS, PROCESSED_IMAGES
 
 RECOGNISE_JOB = "recognise_images"
 LEARNED_OF = "labelled images it learned of"
+CORRECTED_OF = "corrected labels it learned of"
 
 AFTER_FAILURE_SECONDS = 300.0
 HEARTBEAT_SECONDS = 24 * 3600.0
@@ -84,19 +87,22 @@ def _labels_grown(family: Family) -> dg.SensorDefinition:
         loaded = settings.load()
         cursor = _cursor(context.cursor)
         try:
-            version, labelled = _labelled(lake, cursor)
+            versions, images, corrected = _labelled(lake, cursor)
         except PlatformFailure as failure:
             return dg.SkipReason(first_line(failure))
+        labelled = images + corrected
+        learned_of = sum(_of_champion(context.instance, family, name) for name in (LEARNED_OF, CORRECTED_OF))
         why = wanted(
             labelled,
-            _of_champion(context.instance, family, LEARNED_OF),
+            learned_of,
             cursor["asked"],
             loaded.recognition_least,
             loaded.recognition_growth,
         )
-        kept = {"version": version, "labelled": labelled, "asked": labelled if why else cursor["asked"]}
+        kept = {**versions, "images": images, "corrected": corrected, "asked": labelled if why else cursor["asked"]}
         if why is None:
-            return dg.SensorResult(skip_reason=f"{labelled} labelled images: not grown enough", cursor=json.dumps(kept))
+            said = f"{images} labelled images, {corrected} of them corrected: not grown enough"
+            return dg.SensorResult(skip_reason=said, cursor=json.dumps(kept))
         request = dg.RunRequest(run_key=f"labelled-{labelled}", tags={"darkroom/why": why})
         return dg.SensorResult(run_requests=[request], cursor=json.dumps(kept))
 
@@ -205,21 +211,32 @@ def nightly_training(family: Family) -> dg.ScheduleDefinition:
     return nightly
 
 
-def _labelled(lake: LakeResource, cursor: dict[str, int]) -> tuple[int, int]:
-    """Version of processed_images and its labelled rows; not counted again where the version is the cursor's."""
+def _labelled(lake: LakeResource, cursor: dict[str, int]) -> tuple[dict[str, int], int, int]:
+    """Versions of the two tables, developed images with a label or a correction, and those with a correction; counted
+    only where a version is not the cursor's."""
     import polars as pl
 
+    from resources.corrections import corrected_ids
     from resources.lake import TableMissing
 
+    tables = lake.open()
     try:
-        handle = lake.open().open(PROCESSED_IMAGES.name)
+        handle = tables.open(PROCESSED_IMAGES.name)
     except TableMissing:
-        return -1, 0
-    version = handle.version()
-    if version == cursor["version"]:
-        return version, cursor["labelled"]
-    count = pl.scan_delta(handle).select(pl.col("label").is_not_null().sum()).collect().item()
-    return version, int(count)
+        return {"version": -1, "corrections": -1}, 0, 0
+    try:
+        corrections = tables.open(LABEL_CORRECTIONS.name).version()
+    except TableMissing:
+        corrections = -1
+    versions = {"version": handle.version(), "corrections": corrections}
+    if all(versions[name] == cursor[name] for name in versions):
+        return versions, cursor["images"], cursor["corrected"]
+    images = pl.scan_delta(handle).select("id", pl.col("label").is_not_null())
+    named = corrected_ids(tables).lazy().with_columns(corrected=pl.lit(True))
+    joined = images.join(named, on="id", how="left").with_columns(pl.col("corrected").fill_null(False))
+    counts = joined.select((pl.col("label") | pl.col("corrected")).sum(), pl.col("corrected").sum().alias("also"))
+    labelled, corrected = counts.collect().row(0)
+    return versions, int(labelled), int(corrected)
 
 
 def _rows(lake: LakeResource) -> int:
@@ -248,10 +265,8 @@ def _cursor(text: str | None) -> dict[str, int]:
     except ValueError:
         body = {}
     body = body if isinstance(body, dict) else {}
-    found = {name: body.get(name) for name in ("version", "labelled", "asked")}
-    return {
-        name: value if isinstance(value, int) else (-1 if name == "version" else 0) for name, value in found.items()
-    }
+    unseen = {"version": -1, "corrections": -2, "images": 0, "corrected": 0, "asked": 0}
+    return {name: body[name] if isinstance(body.get(name), int) else value for name, value in unseen.items()}
 
 
 LEARNING_SENSORS = (*(training_sensor(family) for family in FAMILIES), images_to_name)

@@ -225,6 +225,25 @@ TRAINING_SET = TableSpec(
     sealed=("features", "label"),
 )
 
+LABEL_TRUST = TableSpec(
+    name="recognition/label_trust",
+    description="Whose labels are believed: verdicts on uploaders' pseudonyms, of each the newest counts.",
+    schema=pa.schema(
+        [
+            _column("day", pa.date32(), "day of the pseudonym, and of its images", False),
+            _column("pseudonym", pa.string(), "uploader's pseudonym on that day", False),
+            _column("trusted", pa.bool_(), "false: the training set leaves this uploader's labels out", False),
+            _column("rows", pa.int64(), "labels that were judged", False),
+            _column("contradicted", pa.int64(), "of them, those that the judge was sure are wrong", False),
+            _column("judge", pa.string(), "who judged: a champion, the other uploaders, or a person", False),
+            _column("who", pa.string(), "run or person that decided", False),
+            _column("why", pa.string(), "the reason given", False),
+            _column("decided_at", INSTANT, "when", False),
+        ]
+    ),
+    statistics=("pseudonym", "decided_at"),
+)
+
 RECOGNISED_IMAGES = TableSpec(
     name="recognition/recognised_images",
     description="What champions named each image, one row per image id and model version.",
@@ -276,6 +295,7 @@ TABLES: tuple[TableSpec, ...] = (
     IMAGE_FEATURES,
     DAILY_UPLOADS,
     TRAINING_SET,
+    LABEL_TRUST,
     RECOGNISED_IMAGES,
     LABEL_CORRECTIONS,
     RECOGNISED_STREAM,

@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 
 from platform_assets.failing import RETRY, told_to_dagster
+from platform_assets.recognition.label_trust import believed
 from platform_assets.recognition.names import champion_key, model_key
 from platform_assets.reporting import FEWEST_LABELS, bar_chart, markdown_table
 from platform_assets.schema import LEARNING, OWNERS, asset_key
@@ -23,6 +24,7 @@ from transforms.tables import TRAINING_SET
 
 BETTER = "better_than_champion"
 LABELLED_THEN = "labelled images it learned of"
+CORRECTED_THEN = "corrected labels it learned of"
 
 
 @dataclass(frozen=True)
@@ -31,13 +33,15 @@ class FamilyAssets:
 
     family: Family
     model: dg.AssetsDefinition
-    better: dg.AssetChecksDefinition
+    checks: tuple[dg.AssetChecksDefinition, ...]
+    """What a challenger has to pass."""
     champion: dg.AssetsDefinition
 
 
 def family_assets(family: Family) -> FamilyAssets:
-    """Model, blocking check and champion of a family."""
-    return FamilyAssets(family, _model(family), _better(family), _champion(family))
+    """Model, blocking checks and champion of a family."""
+    checks = (_better(family), *((believed(family),) if family.take is not None else ()))
+    return FamilyAssets(family, _model(family), checks, _champion(family))
 
 
 def _spec(key: dg.AssetKey, deps: list[dg.AssetKey], description: str) -> dg.AssetSpec:
@@ -83,6 +87,7 @@ def _model(family: Family) -> dg.AssetsDefinition:
             "newly trained": done.new,
             "manifest": rows.manifest,
             "labelled images": len(rows.ids),
+            "corrected labels": len(rows.corrected),
         }
         # By class only where there are many: the event log lives for ever, and a label is an uploader's word.
         if done.test is not None and done.validation is not None and len(rows.ids) >= FEWEST_LABELS:
@@ -167,13 +172,17 @@ def _champion(family: Family) -> dg.AssetsDefinition:
         registry: RegistryResource,
     ) -> dg.MaterializeResult:
         """Compare once more, and move the alias only where the challenger is better."""
-        from resources.learning import LABELLED, compare, promote
+        from resources.label_trust import examine, read_verdicts, stop_unless_believed, trusted_by_a_person
+        from resources.learning import CORRECTED, LABELLED, compare, promote
         from resources.training_set import read_training_set
 
         with told_to_dagster(context):
-            models = registry.open()
-            rows = read_training_set(lake.open(), keys.open(), family)
-            verdict = compare(models, rows, family, settings.load().recognition_floor)
+            models, tables, loaded = registry.open(), lake.open(), settings.load()
+            rows = read_training_set(tables, keys.open(), family)
+            if family.take is not None:
+                trusted = trusted_by_a_person(read_verdicts(tables))
+                stop_unless_believed(examine(models, rows, family, loaded.recognition_distrust, trusted))
+            verdict = compare(models, rows, family, loaded.recognition_floor)
             now = promote(models, verdict, f"run {context.run.run_id}")
         version = now.version if now is not None else "none"
         context.log.info("version %s is champion. %s", version, verdict.sentence)
@@ -186,6 +195,7 @@ def _champion(family: Family) -> dg.AssetsDefinition:
                 "accuracy on the test split": round((verdict.right or 0) / (verdict.rows or 1), 4),
                 "test rows": verdict.rows,
                 LABELLED_THEN: int(now.tags.get(LABELLED, 0)) if now is not None else 0,
+                CORRECTED_THEN: int(now.tags.get(CORRECTED, 0)) if now is not None else 0,
             },
             data_version=dg.DataVersion(version),
         )

@@ -12,6 +12,7 @@ from transforms.families import FAMILIES
 from transforms.recognition import Family
 from transforms.tables import (
     LABEL_CORRECTIONS,
+    LABEL_TRUST,
     RECOGNISED_IMAGES,
     RECOGNISED_STREAM,
     RECOGNITION_QUALITY,
@@ -24,10 +25,12 @@ _TAGS = {"darkroom/lane": "learning", "dagster/max_runtime": str(3600)}
 
 
 def _train(family: Family):
-    learned_of = [asset_key(LABEL_CORRECTIONS), asset_key(TRAINING_SET)] if family.take is not None else []
+    learned_of = (LABEL_CORRECTIONS, TRAINING_SET, LABEL_TRUST) if family.take is not None else ()
     return dg.define_asset_job(
         train_job_name(family),
-        selection=dg.AssetSelection.assets(*learned_of, model_key(family), champion_key(family), *_NAMED),
+        selection=dg.AssetSelection.assets(
+            *map(asset_key, learned_of), model_key(family), champion_key(family), *_NAMED
+        ),
         description=f"Trains {family.name}, promotes what is better than the champion, and names the living days.",
         executor_def=dg.in_process_executor,
         tags=_TAGS,

@@ -37,12 +37,14 @@ FRESH_HOURS = 48
 )
 def training_set(context: dg.AssetExecutionContext, lake: LakeResource, keys: KeysResource) -> dg.MaterializeResult:
     """Replace the set by what features and labels hold now."""
+    from resources.label_trust import read_verdicts
     from resources.training_set import make_training_set
 
     started = time.monotonic()
     with told_to_dagster(context):
         tables = lake.open()
-        made = make_training_set(tables, keys.open(), FAMILIES)
+        distrusted = [one.uploader for one in read_verdicts(tables).values() if not one.trusted]
+        made = make_training_set(tables, keys.open(), FAMILIES, distrusted=distrusted)
         facts, version = delta_facts(tables, TRAINING_SET)
     told: dict[str, Any] = {}
     for family in (one for one in FAMILIES if one.name in made):
@@ -52,6 +54,7 @@ def training_set(context: dg.AssetExecutionContext, lake: LakeResource, keys: Ke
         told |= {
             f"{family.name}: manifest": rows.manifest,
             f"{family.name}: labelled images": len(rows.ids),
+            f"{family.name}: corrected labels": len(rows.corrected),
             f"{family.name}: rows by class and split": markdown_table(
                 ["class", *SPLITS], by_class if len(rows.ids) >= FEWEST_LABELS else []
             ),
@@ -60,12 +63,17 @@ def training_set(context: dg.AssetExecutionContext, lake: LakeResource, keys: Ke
             ),
         }
         context.log.info("%s: %d labelled images, manifest %s", family.name, len(rows.ids), rows.manifest[:12])
-    left_out = next((rows.skipped for rows in made.values()), {})
+    # What was left out is of the whole set, and stands with each family.
+    first = next(iter(made.values()), None)
     return dg.MaterializeResult(
         asset_key=asset_key(TRAINING_SET),
         metadata={
             **told,
-            "left out": markdown_table(["why", "images"], sorted(left_out.items())),
+            "corrections read": first.corrections if first else 0,
+            "corrections passed over": markdown_table(
+                ["why", "corrections"], sorted(first.refused.items() if first else ())
+            ),
+            "left out": markdown_table(["why", "images"], sorted(first.skipped.items() if first else ())),
             **facts,
             "seconds": round(time.monotonic() - started, 3),
         },

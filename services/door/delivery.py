@@ -50,8 +50,13 @@ class Delivery:
 class Deliverer(Protocol):
     """The edge to the stream."""
 
-    def submit(self, key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]]) -> Future[Delivery]:
+    def submit(
+        self, key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]], topic: str | None = None
+    ) -> Future[Delivery]:
         """Hand over one record; may block for up to `PROBE_SECONDS`, so not for the event loop.
+
+        Args:
+            topic: where to; the images' topic when None.
 
         Raises:
             Problem: KAFKA_AWAY, BUSY or TOO_LARGE; the future fails with the same.
@@ -72,7 +77,7 @@ class KafkaDeliverer:
 
     Args:
         config: librdkafka properties of a producer (resources.kafka.producer_config).
-        topic: where records go.
+        topic: where records go that name no other, and the one that `check` asks for.
         timeout_seconds: longest time from submit to acknowledgement; below 30, for callers hang on it.
         make: makes a producer of properties; another one in tests.
     """
@@ -119,7 +124,9 @@ class KafkaDeliverer:
         self._thread = threading.Thread(target=self._poll, name="kafka-reports", daemon=True)
         self._thread.start()
 
-    def submit(self, key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]]) -> Future[Delivery]:
+    def submit(
+        self, key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]], topic: str | None = None
+    ) -> Future[Delivery]:
         """See `Deliverer.submit`."""
         if self._down.is_set():
             self._probe()
@@ -130,7 +137,7 @@ class KafkaDeliverer:
                 raise Problem(Kind.KAFKA_AWAY, "This instance is stopping. Send it again.", retry_after=1)
             try:
                 self._producer.produce(
-                    self._topic,
+                    topic or self._topic,
                     value=value,
                     key=key,
                     headers=list(headers),
@@ -141,7 +148,7 @@ class KafkaDeliverer:
                     Kind.BUSY, "The queue towards Kafka is full. Try again.", retry_after=RETRY_AFTER
                 ) from None
             except KafkaException as error:
-                raise self._refused(error.args[0]) from error
+                raise self._refused(error.args[0], topic) from error
         return future
 
     def check(self, timeout: float) -> None:
@@ -216,7 +223,7 @@ class KafkaDeliverer:
 
     def _on_delivery(self, error: KafkaError | None, message: Message) -> Delivery:
         if error is not None:
-            raise self._refused(error)
+            raise self._refused(error, message.topic())
         self._down.clear()
         topic, partition, offset = message.topic(), message.partition(), message.offset()
         if topic is None or partition is None or offset is None or offset < 0:
@@ -225,20 +232,21 @@ class KafkaDeliverer:
             )
         return Delivery(topic, partition, offset)
 
-    def _refused(self, error: KafkaError) -> Problem:
+    def _refused(self, error: KafkaError, topic: str | None = None) -> Problem:
+        topic = topic or self._topic
         if error.fatal() or error.code() == KafkaError._FATAL:
             self._fatal.set()
         if error.code() in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE):
             return Problem(
                 Kind.TOO_LARGE,
                 "The stream takes no record of this size.",
-                log=f"{error.str()}: topic {self._topic} has a max.message.bytes below max_image_bytes and envelope",
+                log=f"{error.str()}: topic {topic} has a max.message.bytes below max_image_bytes and envelope",
             )
         return Problem(
             Kind.KAFKA_AWAY,
             "Kafka did not acknowledge in time. Send it again: within its day it counts once.",
             retry_after=RETRY_AFTER,
-            log=f"{error.name()} on topic {self._topic} at {self._config.get('bootstrap.servers')}: {error.str()}",
+            log=f"{error.name()} on topic {topic} at {self._config.get('bootstrap.servers')}: {error.str()}",
         )
 
 

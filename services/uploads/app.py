@@ -20,10 +20,10 @@ from services.door.edge import Edge
 from services.door.health import serving
 from services.door.metrics import Metrics
 from services.door.wiring import HELD_BYTES, utc_now
-from services.uploads import asking, sending
+from services.uploads import asking, labelling, sending
 from services.uploads.wiring import UploadDoor, UploadEdges, connect
 
-_DESCRIPTION = """Send images, ask where they are and what they show, see their thumbnails.
+_DESCRIPTION = """Send images, ask where they are and what they show, see their thumbnails, put their labels right.
 
 Every call under /v1 takes a signed bearer token. What is sent is sealed before it leaves this process, under a key of
 its uploader and day. Refusals are problem documents (RFC 9457); a 503 carries `Retry-After`, and sending again is
@@ -66,6 +66,7 @@ def create_app(
     rendering.install(app)
     app.include_router(sending.router)
     app.include_router(asking.router)
+    app.include_router(labelling.router)
     app.include_router(health.router)
     app.add_middleware(Edge, metrics=metrics)
     return app

@@ -52,10 +52,10 @@ async def state(
 ) -> ImageState:
     """Where an image is, and what it was named."""
     door, patience = door_of(request), seconds_of(wait)
-    row = await _own(door, principal, id)
+    row = await own_image(door, principal, id)
     found = await _recognised(door, row, patience)
     if patience and not found:
-        row = await _own(door, principal, id)  # it may have gone on while it was waited for
+        row = await own_image(door, principal, id)  # it may have gone on while it was waited for
     links = {"self": f"/v1/images/{row.id}"}
     if row.state == "processed":
         links["thumbnail"] = f"/v1/images/{row.id}/thumbnail"
@@ -88,7 +88,7 @@ async def state(
 async def thumbnail(request: Request, id: str, principal: Asker) -> Response:
     """An image's thumbnail."""
     door = door_of(request)
-    row = await _own(door, principal, id)
+    row = await own_image(door, principal, id)
     if row.state != "processed":
         raise Problem(Kind.NOT_FOUND, f"There is no thumbnail: the image is {row.state}.")
     opened = await door.ask(lambda: _opened(door, row))
@@ -113,7 +113,7 @@ async def _recognised(door: UploadDoor, row: StatusRow, patience: float) -> list
     return found
 
 
-async def _own(door: UploadDoor, principal: Principal, id: str) -> StatusRow:
+async def own_image(door: UploadDoor, principal: Principal, id: str) -> StatusRow:
     """The state of an image of this uploader.
 
     Looks twice, for another instance may be about to write it; an image of someone else takes as long as none at all.

@@ -23,6 +23,23 @@ class AcceptedImage(BaseModel):
     offset: int = Field(description="Kafka offset. A resend has another one, and the same id.")
 
 
+class CorrectedLabel(BaseModel):
+    """What an image shows, as its uploader puts it right."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    label: str = Field(description="What the image shows: one line of text, at most 256 characters.")
+
+
+class AcceptedLabel(BaseModel):
+    """A correction that the broker acknowledged."""
+
+    id: str = Field(description="The image.")
+    topic: str = Field(description="Kafka topic that keeps the correction.")
+    partition: int = Field(description="Kafka partition; the same for all corrections of an image.")
+    offset: int = Field(description="Kafka offset; of an image the last correction counts.")
+
+
 class FileAccepted(AcceptedImage):
     """A file of several that was taken."""
 

@@ -44,11 +44,21 @@ async def read_image(request: Request, limit: int, lease: Lease) -> bytes:
         Problem: TOO_LARGE as soon as that is known, TOO_SLOW, BUSY.
         ClientDisconnect: the sender went away.
     """
-    _announced(request, limit, too_large(limit))
+    return await read_whole(request, limit, too_large(limit), lease)
+
+
+async def read_whole(request: Request, limit: int, refusal: Problem, lease: Lease) -> bytes:
+    """The whole body, at most `limit` bytes, counted against `lease`.
+
+    Raises:
+        Problem: `refusal` as soon as it is known to be larger, TOO_SLOW, BUSY.
+        ClientDisconnect: the sender went away.
+    """
+    _announced(request, limit, refusal)
     body = bytearray()
     async for chunk in _chunks(request):
         if len(body) + len(chunk) > limit:
-            raise too_large(limit)
+            raise refusal
         lease.grow(len(chunk))
         body += chunk
     return bytes(body)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
+from prometheus_client import Counter
+
 from resources.settings import Settings
 from services.door import wiring
 from services.door.budget import Budget
@@ -45,6 +47,12 @@ class UploadDoor(Door):
         self, settings: Settings, edges: UploadEdges, metrics: Metrics, budget: Budget, now: Callable[[], datetime]
     ) -> None:
         super().__init__(settings, edges, metrics, budget, now)
+        self.labels = Counter(
+            "darkroom_uploads_labels",
+            "Corrections of labels by what became of them: accepted, or the problem's code.",
+            ["outcome"],
+            registry=metrics.registry,
+        )
         self._rows = edges.rows
 
     @cached_property

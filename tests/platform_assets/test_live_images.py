@@ -14,6 +14,7 @@ from transforms.landing_protocol import Loss, LossKind
 from transforms.tables import (
     DAILY_UPLOADS,
     LABEL_CORRECTIONS,
+    LABEL_TRUST,
     PROCESSED_IMAGES,
     QUARANTINED_IMAGES,
     RAW_IMAGES,
@@ -245,7 +246,7 @@ def test_the_share_of_quarantine_warns_and_then_fails(house: House, good: int, b
 def test_each_check_can_be_run_alone(house: House):
     fill(house)
     house.run()
-    for spec in (TRAINING_SET, RECOGNISED_IMAGES, LABEL_CORRECTIONS, RECOGNISED_STREAM):
+    for spec in (TRAINING_SET, LABEL_TRUST, RECOGNISED_IMAGES, LABEL_CORRECTIONS, RECOGNISED_STREAM):
         house.lake.ensure(spec)
     repository = defs.get_repository_def()
     keys = sorted(repository.asset_graph.asset_check_keys)

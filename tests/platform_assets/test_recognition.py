@@ -8,7 +8,7 @@ import pytest
 
 from cli.dataset import digits, photographs
 from platform_assets.definitions import defs
-from platform_assets.recognition.family_assets import LABELLED_THEN
+from platform_assets.recognition.family_assets import CORRECTED_THEN, LABELLED_THEN
 from platform_assets.recognition.jobs import RECOGNISE_JOB
 from platform_assets.recognition.names import champion_key, train_job_name
 from resources.registry import CHAMPION
@@ -57,7 +57,7 @@ def test_digits_are_learned_promoted_and_named_and_no_label_enters_the_event_log
     events = [entry.to_json() for entry in learned.instance.all_logs(result.run_id)]
     assert {secret for secret in secrets for event in events if secret in event} == set()
     # The sensors read of the champion what the asset wrote, and ask for the jobs that there are.
-    assert sensors_learning.LEARNED_OF == LABELLED_THEN
+    assert (sensors_learning.LEARNED_OF, sensors_learning.CORRECTED_OF) == (LABELLED_THEN, CORRECTED_THEN)
     for family in FAMILIES:
         assert sensors_learning.champion_key(family) == champion_key(family)
         assert sensors_learning.train_job_name(family) == train_job_name(family)

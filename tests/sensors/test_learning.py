@@ -13,10 +13,18 @@ import pytest
 
 from resources.dagster_resources import LakeResource, SettingsResource
 from resources.lake import Lake
-from sensors.learning import LEARNED_OF, champion_key, images_to_name, nightly_training, training_sensor, wanted
+from sensors.learning import (
+    CORRECTED_OF,
+    LEARNED_OF,
+    champion_key,
+    images_to_name,
+    nightly_training,
+    training_sensor,
+    wanted,
+)
 from transforms.families import DIGITS, DOMINANT_COLOUR
 from transforms.recognition import Family
-from transforms.tables import IMAGE_FEATURES, PROCESSED_IMAGES
+from transforms.tables import IMAGE_FEATURES, LABEL_CORRECTIONS, PROCESSED_IMAGES
 
 labels_grown = training_sensor(DIGITS)
 AT = datetime(2026, 3, 5, tzinfo=UTC)
@@ -64,12 +72,24 @@ class Room:
                 made = {pa.string(): "x", pa.date32(): date(2026, 3, 5), pa.int64(): self.rows, pa.int32(): 0}
                 value = made.get(field.type, AT if pa.types.is_timestamp(field.type) else None)
                 row[field.name] = 1.0 if pa.types.is_float64(field.type) else value
+            row["id"] = f"image-{self.rows}"
             row["label"] = b"sealed" if labelled else None
             rows.append({name: row.get(name) for name in spec.schema.names})
         self.lake.append(self.lake.ensure(spec), spec, pa.Table.from_pylist(rows, schema=spec.schema))
 
-    def champion(self, version: str, learned_of: int, family: Family = DIGITS) -> None:
-        event = dg.AssetMaterialization(champion_key(family), metadata={"version": version, LEARNED_OF: learned_of})
+    def correct(self, *ids: str) -> None:
+        """Corrections of these images, as bronze shows them without a key."""
+        spec, rows = LABEL_CORRECTIONS, []
+        for id in ids:
+            self.rows += 1
+            made = {"key": id.encode(), "offset": self.rows, "partition": 0, "day": date(2026, 3, 5)}
+            text = dict.fromkeys(("topic", "topic_id", "origin_cluster"), "x")
+            rows.append({**made, **text, "timestamp": AT, "landed_at": AT})
+        self.lake.append(self.lake.ensure(spec), spec, pa.Table.from_pylist(rows, schema=spec.schema))
+
+    def champion(self, version: str, learned_of: int, family: Family = DIGITS, corrected: int = 0) -> None:
+        told = {"version": version, LEARNED_OF: learned_of, CORRECTED_OF: corrected}
+        event = dg.AssetMaterialization(champion_key(family), metadata=told)
         self.instance.report_runless_asset_event(event)
 
     def tick(self, sensor: dg.SensorDefinition, cursor: str | None = None):
@@ -103,6 +123,29 @@ def test_a_family_that_brings_its_examples_is_trained_once_there_is_an_image(roo
     assert first.run_key == again.run_key, "Dagster takes each key once"
     room.champion("1", 29, DOMINANT_COLOUR)
     assert "there is a champion" in room.tick(sensor).skip_message
+
+
+def test_corrections_alone_ask_for_training_and_the_same_again_does_not(room: Room):
+    """Bug prevented: corrected labels add no labelled image, and would wait for the night."""
+    room.fill(PROCESSED_IMAGES, 10)
+    room.champion("4", 10, corrected=0)
+    first = room.tick(labels_grown)
+    assert not first.run_requests
+    room.correct("image-1", "image-2", "nobody's")
+    asked = room.tick(labels_grown, first.cursor)
+    assert [request.tags["darkroom/why"] for request in asked.run_requests] == ["labelled images grew from 10 to 12"]
+    room.correct("image-1", "image-2", "image-1")
+    assert not room.tick(labels_grown, asked.cursor).run_requests
+    room.champion("5", 10, corrected=2)
+    assert not room.tick(labels_grown, None).run_requests
+
+
+def test_a_correction_labels_an_image_that_had_no_label(room: Room):
+    room.fill(PROCESSED_IMAGES, 2)
+    room.fill(PROCESSED_IMAGES, 1, labelled=False)
+    assert not room.tick(labels_grown).run_requests
+    room.correct("image-3")
+    assert room.tick(labels_grown).run_requests
 
 
 @pytest.mark.parametrize("cursor", ["", "[]", "{", '{"version": "x", "asked": null}'])

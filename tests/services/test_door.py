@@ -47,12 +47,14 @@ class Client:
     refuse: Exception | None = None
     metadata: Exception | None = None
     waiting: list[Callable[..., None]] = field(default_factory=list)
+    topics: list[str] = field(default_factory=list)
     asked: int = 0
     purged: bool = False
 
     def produce(self, topic: str, **record: Any) -> None:
         if self.refuse is not None:
             raise self.refuse
+        self.topics.append(topic)
         self.waiting.append(record["on_delivery"])
 
     def poll(self, seconds: float) -> int:
@@ -108,6 +110,17 @@ def refused(deliverer: KafkaDeliverer) -> Problem:
 def test_a_record_is_delivered_where_the_broker_says() -> None:
     with delivering() as (deliverer, _):
         assert deliverer.submit(b"k", b"v", []).result(5) == Delivery("images.raw", 1, 7)
+
+
+def test_a_record_may_name_another_topic_of_the_same_producer() -> None:
+    with delivering() as (deliverer, made):
+        deliverer.submit(b"k", b"v", []).result(5)
+        deliverer.submit(b"k", b"v", [], "images.labels").result(5)
+        made[0].refuse = KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
+        with pytest.raises(Problem) as caught:
+            deliverer.submit(b"k", b"v", [], "images.labels")
+    assert made[0].topics == ["images.raw", "images.labels"]
+    assert "on topic images.labels" in str(caught.value.log)
 
 
 def test_a_record_that_was_not_acknowledged_in_time_is_kafka_away_and_the_reason_is_for_the_log() -> None:

@@ -53,18 +53,22 @@ class Stream:
     """Stands in for the producer: keeps records, and acknowledges at once unless told to hold or refuse."""
 
     records: list[tuple[bytes, bytes, list[tuple[str, bytes]]]] = field(default_factory=list)
+    topics: list[str] = field(default_factory=list)
     held: list[Future[Delivery]] | None = None
     refusal: Problem | None = None
     closed: bool = False
 
-    def submit(self, key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]]) -> Future[Delivery]:
+    def submit(
+        self, key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]], topic: str | None = None
+    ) -> Future[Delivery]:
         if self.refusal is not None:
             raise self.refusal
         future: Future[Delivery] = Future()
         future.set_running_or_notify_cancel()
         self.records.append((key, value, list(headers)))
+        self.topics.append(topic or "images.raw")
         if self.held is None:
-            future.set_result(Delivery("images.raw", 2, len(self.records) - 1))
+            future.set_result(Delivery(self.topics[-1], 2, len(self.records) - 1))
         else:
             self.held.append(future)
         return future

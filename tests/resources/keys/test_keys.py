@@ -219,6 +219,23 @@ def test_after_a_persons_erasure_a_new_suffix_begins_and_others_keep_theirs(stor
         another().open_key(first.name)
 
 
+def test_the_first_key_opens_while_a_day_never_had_another_and_is_never_made(store, another):
+    with pytest.raises(UnknownKey):
+        store.first_key(DAY, ALICE)
+    assert store.key_names(DAY, ALICE) == []
+    first = store.current_key(DAY, ALICE)
+    assert another().first_key(DAY, ALICE) == first
+    store.destroy_key(first.name, "dora")
+    store.current_key(DAY, ALICE)
+    with pytest.raises(KeyDestroyed):
+        another().first_key(DAY, ALICE)
+    bobs = store.current_key(DAY, BOB)
+    assert store.first_key(DAY, BOB) == bobs
+    store.destroy_day(DAY, "dora")
+    with pytest.raises(KeyDestroyed):
+        another().first_key(DAY, BOB)
+
+
 def test_successors_of_an_erased_key_race_to_one_too(store, another):
     store.destroy_key(store.current_key(DAY, ALICE).name, "dora")
     stores = [another() for _ in range(8)]

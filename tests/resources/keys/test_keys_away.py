@@ -18,6 +18,7 @@ CALLS = {
     "platform_secret": lambda store, name: store.platform_secret(),
     "current_key": lambda store, name: store.current_key(DAY, ALICE),
     "a new key": lambda store, name: store.current_key(DAY, "n" * 16),
+    "first_key": lambda store, name: store.first_key(DAY, ALICE),
     "open_key": lambda store, name: store.open_key(name),
     "open_key of an unknown one": lambda store, name: store.open_key(str(KeyName(DAY, ALICE, "z" * 13))),
     "destroy_key": lambda store, name: store.destroy_key(name, "dora"),
