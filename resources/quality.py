@@ -4,8 +4,10 @@ Accuracy is of the champion as it is now, on labelled images that none was learn
 newest day with what was learned from: with the training split of the other days where those are enough, else of all
 days; and for a family that brings its own pictures with the days before. Days that were purged keep their rows.
 
-Limits: of each side of a comparison `SAMPLE` images are opened, the first by id, which is a random choice. A label is
-the uploader's word; `corrections` are another person's, and go before it.
+A label is the uploader's word; a correction of it counts at once, also where it came after the training set was made.
+Accuracy on corrected labels is told besides: it is what people looked at.
+
+Limits: of each side of a comparison `SAMPLE` images are opened, the first by id, which is a random choice.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from resources.corrections import read_corrections
 from resources.keys import Keys
 from resources.lake import Lake
 from resources.registry import CHAMPION, ModelBroken, ModelMissing, Registry, Version
@@ -42,6 +45,7 @@ class Quality:
     Attributes:
         champion: None where there is none, or one that cannot score; then nothing but `balance` is told.
         accuracy: labelled images not learned from, by day.
+        corrected: of these, images whose label was put right, all days together.
         day: the newest, which drift is of.
         drift: None where either side has too few images.
         named: images that the champion named, by day.
@@ -51,37 +55,41 @@ class Quality:
     family: Family
     champion: Version | None
     accuracy: Mapping[date, Tally] = field(default_factory=dict)
+    corrected: Tally = Tally(0, 0)
     day: date | None = None
     drift: Drift | None = None
     named: Mapping[date, int] = field(default_factory=dict)
     balance: Mapping[str, int] = field(default_factory=dict)
 
 
-def measure(
-    lake: Lake, keys: Keys, registry: Registry, family: Family, corrections: Mapping[str, str] | None = None
-) -> Quality:
+def measure(lake: Lake, keys: Keys, registry: Registry, family: Family) -> Quality:
     """Look at one family.
-
-    Args:
-        corrections: labels by image id that go before the uploaders'.
 
     Raises:
         TransientFailure: MLflow, keys or lake are away.
     """
-    rows = read_training_set(lake, keys, family)
-    labels = [(corrections or {}).get(id, label) for id, label in zip(rows.ids, rows.labels, strict=True)]
-    balance = Counter(labels) if rows.days else Counter()
+    rows, sealed = read_training_set(lake, keys, family), SealedRows(keys)
+    words = read_corrections(lake, sealed, dict(zip(rows.ids, rows.keys, strict=True))).labels if rows.keys else {}
+    labels = [
+        family.taken(words[id], vector) if id in words else label
+        for id, label, vector in zip(rows.ids, rows.labels, rows.features, strict=True)
+    ]
+    balance = Counter(label for label in labels if label is not None) if rows.days else Counter()
     champion = registry.at(family.name, CHAMPION)
     scorer = None if champion is None else _scorer(registry, champion)
     if champion is None or scorer is None:
         return Quality(family, None, balance=balance)
-    at = held_out(rows.splits, rows.days)
-    answers = scorer.score(rows.features[at]).labels
-    day, before, now = _sides(lake, SealedRows(keys), family, rows)
+    at = [one for one in held_out(rows.splits, rows.days) if labels[one] is not None]
+    truths, answers = [labels[one] or "" for one in at], scorer.score(rows.features[at]).labels
+    looked_at = [
+        truth == answer for one, truth, answer in zip(at, truths, answers, strict=True) if rows.ids[one] in words
+    ]
+    day, before, now = _sides(lake, sealed, family, rows)
     return Quality(
         family,
         champion,
-        accuracy=tallies([rows.days[one] for one in at], [labels[one] for one in at], answers),
+        accuracy=tallies([rows.days[one] for one in at], truths, answers),
+        corrected=Tally(len(looked_at), sum(looked_at)),
         day=day,
         drift=drift(before, now),
         named=_named(lake, champion),

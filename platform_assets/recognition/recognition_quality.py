@@ -90,6 +90,8 @@ def _told(one: "Quality") -> dict[str, Any]:
                 ["day", "labelled, not learned from", "named right"],
                 [(day.isoformat(), tally.labelled, tally.right) for day, tally in newest],
             ),
+            of
+            + "corrected labels named right": f"{one.corrected.right} of {one.corrected.labelled}, none learned from",
             of + "class balance": label_chart("labelled images by class", dict(one.balance)),
         }
     if one.drift is None:

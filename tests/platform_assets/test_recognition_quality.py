@@ -15,8 +15,10 @@ from cli.dataset import digits, photographs
 from platform_assets.recognition.jobs import RECOGNISE_JOB
 from platform_assets.recognition.names import train_job_name
 from resources.quality import measure
+from resources.training_set import read_training_set
 from tests.platform_assets.conftest import House
 from tests.resources.developing.bronze_rows import DAY
+from tests.resources.learning.label_rows import Corrections
 from transforms.drift import FEWEST_ROWS
 from transforms.families import DIGITS, DOMINANT_COLOUR
 from transforms.quality import Tally
@@ -72,11 +74,25 @@ def test_a_good_day_is_measured_and_passes_and_nothing_of_a_person_enters_the_ev
     secrets = ["grace-hopper", *processed["id"].head(50), processed["pseudonym"][0]]
     events = [entry.to_json() for entry in learned.instance.all_logs(result.run_id)]
     assert {secret for secret in secrets for event in events if secret in event} == set()
-    # Another person's labels go before the uploaders'.
-    wrong = measure(
-        learned.lake, learned.bronze.keys, learned.registry, DIGITS, dict.fromkeys(processed["id"], "no digit")
-    )
-    assert wrong.accuracy[DAY] == Tally(row["labelled"], 0)
+
+
+def test_corrected_labels_count_at_once_and_are_told_besides(learned: House):
+    """The champion is held to what people put right, before the next training set is made."""
+    before = measure(learned.lake, learned.bronze.keys, learned.registry, DIGITS)
+    rows = read_training_set(learned.lake, learned.bronze.keys, DIGITS)
+    chosen = [at for at, split in enumerate(rows.splits) if split == "test"][:20]
+    assert len(chosen) == 20
+    corrections = Corrections(learned.lake, learned.bronze.keys)
+    for at in chosen[:19]:
+        corrections.say(rows.ids[at], rows.keys[at], str((int(rows.labels[at]) + 1) % 10))
+    corrections.say(rows.ids[chosen[19]], rows.keys[chosen[19]], "no digit")
+    after = measure(learned.lake, learned.bronze.keys, learned.registry, DIGITS)
+    assert after.corrected.labelled == 19 and after.corrected.right <= 2
+    assert before.corrected == Tally(0, 0)
+    assert after.accuracy[DAY].labelled == before.accuracy[DAY].labelled - 1
+    assert after.accuracy[DAY].right < before.accuracy[DAY].right - 10
+    told = learned.metadata(learned.run(job=RECOGNISE_JOB), "recognition_quality")
+    assert told["digit_classifier: corrected labels named right"].endswith(" of 19, none learned from")
 
 
 def test_a_day_of_other_pictures_is_an_error_and_stops_nothing(learned: House):
