@@ -35,6 +35,7 @@ from transforms.recognition import SPLITS, Family
 from transforms.tables import IMAGE_FEATURES, PROCESSED_IMAGES, RECOGNISED_IMAGES, RECOGNITION_QUALITY
 
 SAMPLE = 5000
+NO_LABELS = Tally(0, 0)
 WRITER = "recognition_quality-writer"
 
 
@@ -55,7 +56,7 @@ class Quality:
     family: Family
     champion: Version | None
     accuracy: Mapping[date, Tally] = field(default_factory=dict)
-    corrected: Tally = Tally(0, 0)
+    corrected: Tally = NO_LABELS
     day: date | None = None
     drift: Drift | None = None
     named: Mapping[date, int] = field(default_factory=dict)
@@ -81,9 +82,8 @@ def measure(lake: Lake, keys: Keys, registry: Registry, family: Family) -> Quali
         return Quality(family, None, balance=balance)
     at = [one for one in held_out(rows.splits, rows.days) if labels[one] is not None]
     truths, answers = [labels[one] or "" for one in at], scorer.score(rows.features[at]).labels
-    looked_at = [
-        truth == answer for one, truth, answer in zip(at, truths, answers, strict=True) if rows.ids[one] in words
-    ]
+    named = [truth == answer for truth, answer in zip(truths, answers, strict=True)]
+    looked_at = [right for one, right in zip(at, named, strict=True) if rows.ids[one] in words]
     day, before, now = _sides(lake, sealed, family, rows)
     return Quality(
         family,
