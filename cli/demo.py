@@ -80,7 +80,7 @@ def run(home: Path, settings: Settings, console: Console, deadline: float, concu
     from cli.account import Since, take_account
     from cli.dataset import digits, photographs
     from cli.demo_learning import learn, look
-    from cli.demo_live import send_live
+    from cli.demo_live import send_live, wait_for_champion
     from cli.demo_report import Report, Seconds
     from cli.quarantine import dagster_url
     from cli.sending import print_unsent, send_items
@@ -115,6 +115,8 @@ def run(home: Path, settings: Settings, console: Console, deadline: float, concu
     settled = _settle(settings, dagster_url(home), deadline, console, sum(since.offsets.values()))
     learned = learn(home, settings, console, deadline)
     live_from = time.monotonic()
+    with console.status("waiting until the sub-second lane has the champion"):
+        wait_for_champion(home, DIGITS.name, learned.version)
     shown, live = send_live(home, unseen, UPLOADER, DIGITS.name, console)
     print_unsent(shown, console)
     _settle(settings, dagster_url(home), deadline, console, sum(since.offsets.values()))

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 RATE = 50.0
 """Images a second: what the sub-second lane is measured at."""
+READY_SECONDS = 30.0
+"""How long the lane may take to have the champion that was promoted just now."""
 PATIENCE_SECONDS = 20.0
 """How long the last answers are waited for after the last image was sent."""
 SHOWN = 8
@@ -70,6 +72,26 @@ class Live:
 def quantile(rising: Sequence[float], share: float) -> float:
     """The value at a share of rising values, by nearest rank."""
     return rising[max(0, math.ceil(share * len(rising)) - 1)]
+
+
+def wait_for_champion(home: Path, model: str, version: str, seconds: float = READY_SECONDS) -> bool:
+    """Wait until the sub-second lane names with that version; False where it does not in time, or does not answer."""
+    import httpx
+
+    from cli.sending import trust
+    from stack.status import describe
+
+    url = describe(home)["services"].get("recogniser", {}).get("url")
+    deadline = time.monotonic() + seconds
+    while url and time.monotonic() < deadline:
+        try:
+            told = httpx.get(f"{url}/readyz", verify=trust(home), timeout=5, trust_env=False).json()
+        except (httpx.HTTPError, ValueError):
+            told = {}
+        if told.get("ready") and told.get("versions", {}).get(model) == version:
+            return True
+        time.sleep(0.3)
+    return False
 
 
 def send_live(

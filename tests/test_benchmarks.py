@@ -8,7 +8,7 @@ import pkgutil
 import pytest
 
 import benchmarks
-from benchmarks import developing, landing, lane, learning, scd2
+from benchmarks import developing, landing, lane, learning, recogniser, scd2
 from benchmarks.figures import Figure, print_table
 from tests.live_stack import LiveStack
 
@@ -55,6 +55,23 @@ def test_landing_is_measured_against_a_bare_consumer(stack: LiveStack, monkeypat
 def test_a_record_is_followed_from_its_acknowledgement_to_its_row(stack: LiveStack) -> None:
     trip = lane._trip(stack.home)
     assert 0 <= trip.asked <= trip.began <= trip.landed <= trip.developed
+
+
+@pytest.mark.stack
+def test_answers_are_measured_beside_a_relay_and_a_backlog_is_worked_off(
+    stack: LiveStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"REPEATS": 1, "IMAGES": 5, "BACKLOG": 4}.items():
+        monkeypatch.setattr(recogniser, name, value)
+    settings = stack.settings("admin")
+    relayed = recogniser._relayed(settings, 1_000)
+    assert len(relayed) == 5 and all(seconds >= 0 for seconds in relayed)
+    given = settings.model_dump(mode="json", include=settings.model_fields_set)
+    for name, value in given.items():
+        if isinstance(value, str):
+            monkeypatch.setenv(f"DARKROOM_{name.upper()}", value)
+    with recogniser.a_champion(settings, stack.status()):
+        assert all(figure.value > 0 for figure in recogniser._rates(stack.home, settings)[:3])
 
 
 def test_an_aim_that_was_missed_is_printed_as_missed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -49,20 +49,25 @@ class Lane:
         key = self.keys.current_key(day, pseudonym(secret, uploader, day))
         return id, *seal(metadata, image, id=id, day=day, key=key, via="uploads", nonce=os.urandom(12))
 
-    def send(self, images: Iterable[bytes], seconds_between: float = 0.0) -> list[str]:
-        """Send images as a door does, to all partitions; returns the ids, each acknowledged."""
+    def send(self, images: Iterable[bytes], ids: list[str] | None = None, *, seconds_between: float = 0.0) -> list[str]:
+        """Send images as a door does, to all partitions; returns the ids, each acknowledged.
+
+        Args:
+            ids: added to as images go.
+            seconds_between: with it each image is acknowledged before the next.
+        """
         producer, refused = self.stream.producer(**{"linger.ms": "0"}), []
-        ids = []
+        ids = [] if ids is None else ids
         for image in images:
             id, headers, value = self.sealed(image)
             producer.produce(
                 self.settings.topic, value, id, headers=list(headers), on_delivery=lambda e, _: refused.append(e)
             )
             producer.poll(0)
-            ids.append(id)
             if seconds_between:
-                producer.flush(20)
+                assert producer.flush(60) == 0
                 time.sleep(seconds_between)
+            ids.append(id)
         assert producer.flush(60) == 0
         assert [error for error in refused if error is not None] == []
         return ids

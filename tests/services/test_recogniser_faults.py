@@ -69,11 +69,11 @@ def test_killed_and_rebalanced_while_images_flow_every_image_is_answered_and_has
     flowing = threading.Event()
     flowing.set()
 
-    def send() -> None:
+    def images() -> Iterator[bytes]:
         while flowing.is_set():
-            sent.extend(lane.send([scan()], seconds_between=0.03))
+            yield scan()
 
-    sender = threading.Thread(target=send)
+    sender = threading.Thread(target=lambda: lane.send(images(), sent, seconds_between=0.05))
     first = lane.instance().wait_ready()
     sender.start()
     try:
@@ -83,7 +83,7 @@ def test_killed_and_rebalanced_while_images_flow_every_image_is_answered_and_has
         until(lambda: len(sent) >= 60)
         first.kill()
         before = len(sent)
-        until(lambda: len(sent) >= before + 60)
+        until(lambda: len(sent) >= before + 120)
         others[0].end()
         before = len(sent)
         until(lambda: len(sent) >= before + 30)
