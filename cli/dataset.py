@@ -30,6 +30,8 @@ class MemoryItem:
     image: bytes = field(repr=False)
     label: str | None = None
     filename: str | None = None
+    truth: str | None = None
+    """What it shows; nobody is told."""
 
     @property
     def size(self) -> int:
@@ -53,7 +55,7 @@ def digits() -> list[MemoryItem]:
     for index, (image, target) in enumerate(zip(images, found.target, strict=True)):
         name = f"digit-{index:04d}.png"
         label = None if sha256(image).hexdigest() in unlabelled else str(int(target))
-        items.append(MemoryItem(name, image, label, name))
+        items.append(MemoryItem(name, image, label, name, str(int(target))))
     return items
 
 

@@ -1,5 +1,5 @@
 """`darkroom demo`: real images travel from upload to developed, hostile ones to quarantine, and the sums are shown;
-a model learns from the labelled ones, and names them all.
+a model learns from the labelled ones, and names the others as they arrive.
 
 It uses the doors and tables that everybody uses, and leaves everything running. Everything it sent is in the
 notebook, so that another demo, on any later day, finds 0 new.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from cli.dagster_api import Run
     from cli.demo_hostile import Refusals
+    from cli.demo_learning import Learning
+    from cli.demo_live import Live
     from cli.demo_report import Report
     from cli.sending import Summary
     from cli.settle import Settled, View
@@ -44,39 +47,53 @@ def demo(
         typer.Option(min=1, max=256, help="Images under way at a time (default: 32 by stream, 8 by upload)."),
     ] = None,
 ) -> None:
-    """Stream 1,797 digits, upload two photographs and hostile images; wait, print the sums, and learn from them."""
-    from cli.demo_learning import learn
+    """Stream 1,797 digits, upload two photographs and hostile images, learn from them, and see labels arrive live."""
     from cli.demo_report import show
     from resources.failures import PermanentFailure
 
     home, console = current_home(), messages()
     _bring_up(home, console)
-    report, example = run(home, current_settings(), console, deadline, concurrency)
+    done = run(home, current_settings(), console, deadline, concurrency)
+    report = done.report
     show(report, output())
-    output().print(learn(home, current_settings(), console, deadline).sentence, soft_wrap=True)
-    _where_to_look(home, example, output())
+    output().print(done.learning.sentence, soft_wrap=True)
+    output().print(done.live.sentence, soft_wrap=True)
+    _where_to_look(home, done.example, output())
     if report.complaints:
         raise PermanentFailure(
             f"The sums do not add up. {' '.join(report.complaints)} `darkroom logs code-server` has the runs' words."
         )
 
 
-def run(
-    home: Path, settings: Settings, console: Console, deadline: float, concurrency: int | None
-) -> tuple[Report, str | None]:
-    """The demo on a running stack; returns what became of everything, and the id of an image that was sent."""
+@dataclass(frozen=True)
+class Done:
+    """What became of everything; `example` is the id of an image that was sent."""
+
+    report: Report
+    learning: Learning
+    live: Live
+    example: str | None
+
+
+def run(home: Path, settings: Settings, console: Console, deadline: float, concurrency: int | None) -> Done:
+    """The demo on a running stack: what has a label first, which is learned from; then what has none, named live."""
     from cli.account import Since, take_account
     from cli.dataset import digits, photographs
+    from cli.demo_learning import learn, look
+    from cli.demo_live import send_live
     from cli.demo_report import Report, Seconds
     from cli.quarantine import dagster_url
     from cli.sending import print_unsent, send_items
     from cli.sent import Sent
     from resources.kafka import watermarks
     from resources.lake import open_lake
+    from transforms.families import DIGITS
 
     began = time.monotonic()
     before = watermarks(settings, settings.topic)
     since = Since(before.topic, before.topic_id, {p: high for p, (_, high) in before.partitions.items()})
+    every = digits()
+    labelled, unseen = ([item for item in every if (item.label is None) is without] for without in (False, True))
     # Through both doors: what machines send in numbers, and what a person sends.
     streamed, uploaded = (
         send_items(
@@ -89,26 +106,32 @@ def run(
             title=f"{title:<11}",
             keep_results=True,
         )
-        for via, title, items in (("stream", "digits", digits()), ("upload", "photographs", photographs()))
+        for via, title, items in (("stream", "digits", labelled), ("upload", "photographs", photographs()))
     )
     print_unsent(streamed, console)
     print_unsent(uploaded, console)
     hostile, refusals = _send_hostile(home, settings, console, concurrency)
     sent_after = time.monotonic()
     settled = _settle(settings, dagster_url(home), deadline, console, sum(since.offsets.values()))
+    learned = learn(home, settings, console, deadline)
+    live_from = time.monotonic()
+    shown, live = send_live(home, unseen, UPLOADER, DIGITS.name, console)
+    print_unsent(shown, console)
+    _settle(settings, dagster_url(home), deadline, console, sum(since.offsets.values()))
+    live_seconds = time.monotonic() - live_from
     lake = open_lake(settings)
     with Sent(home / "state" / "sent.sqlite") as sent:
         acknowledged_ever, straight_ever = sent.totals()
     report = Report(
-        acknowledged=streamed.new + uploaded.new + hostile.new,
-        by_stream=streamed.new,
+        acknowledged=streamed.new + shown.new + uploaded.new + hostile.new,
+        by_stream=streamed.new + shown.new,
         acknowledged_ever=acknowledged_ever,
-        before=_before(streamed) + _before(uploaded) + _before(hostile),
-        same=_same(streamed) + _same(uploaded) + _same(hostile),
+        before=_before(streamed) + _before(shown) + _before(uploaded) + _before(hostile),
+        same=_same(streamed) + _same(shown) + _same(uploaded) + _same(hostile),
         straight=len(refusals.straight),
         straight_ever=straight_ever,
         refused=refusals.refused,
-        resent=streamed.resends + uploaded.resends + hostile.resends,
+        resent=streamed.resends + shown.resends + uploaded.resends + hostile.resends,
         now=take_account(lake, since),
         ever=take_account(lake),
         seconds=Seconds(
@@ -116,10 +139,11 @@ def run(
             land=settled.landed,
             develop=settled.developed - settled.landed,
             settle=settled.total - settled.developed,
+            live=live_seconds,
             total=time.monotonic() - began,
         ),
     )
-    return report, _example(streamed)
+    return Done(report, look(settings, learned.kept) or learned, live, _example(streamed))
 
 
 def _bring_up(home: Path, console: Console) -> None:

@@ -25,6 +25,7 @@ class Seconds:
     land: float
     develop: float
     settle: float
+    live: float
     total: float
 
 
@@ -125,11 +126,10 @@ def show(report: Report, console: Console) -> None:
         for kind, (status, detail) in report.refused.items():
             console.print(f"  {kind:<14} {status}  {escape(detail)}", soft_wrap=True)
     seconds = report.seconds
-    console.print(
-        f"Seconds: send {seconds.send:.1f}, land {seconds.land:.1f}, develop {seconds.develop:.1f}, "
-        f"last run's end {seconds.settle:.1f}, total {seconds.total:.1f} (landing and developing began while sending).",
-        soft_wrap=True,
-    )
+    parts = {"send": seconds.send, "land": seconds.land, "develop": seconds.develop, "last run's end": seconds.settle}
+    parts |= {"live part": seconds.live, "total": seconds.total}
+    said = ", ".join(f"{name} {spent:.1f}" for name, spent in parts.items())
+    console.print(f"Seconds: {said} (landing and developing began while sending).", soft_wrap=True)
 
 
 def _n(number: int) -> str:

@@ -25,6 +25,7 @@ MODULES = (
     "cli.loss",
     "cli.lake",
     "cli.models",
+    "cli.results",
 )
 
 app = typer.Typer(

@@ -158,6 +158,7 @@ def send_items(
     console: Console,
     title: str = "sending",
     keep_results: bool = False,
+    told: Callable[[Result], None] = lambda result: None,
 ) -> Summary:
     """Send items to the stack's doors, with a progress bar.
 
@@ -171,6 +172,7 @@ def send_items(
         console: where the bar is drawn.
         title: what stands before the bar.
         keep_results: keep every result in the summary, not only counts.
+        told: called with each result as soon as it is known.
 
     Raises:
         StackError, NoAuthority: nothing to send to.
@@ -198,6 +200,7 @@ def send_items(
 
         def report(result: Result) -> None:
             summary.add(result)
+            told(result)
             bar.update(task, advance=1, said=summary.sentence())
 
         async def run() -> None:

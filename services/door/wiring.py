@@ -14,6 +14,7 @@ from resources.kafka import producer_config
 from resources.keys import Keys, open_key_store
 from resources.postgres import ImageStatus
 from resources.settings import Settings
+from services.door.answers import Answers, AnswerSource, TopicTail
 from services.door.bearer import Verifier
 from services.door.budget import Budget
 from services.door.delivery import Deliverer, KafkaDeliverer
@@ -37,6 +38,7 @@ class Edges:
     deliverer: Deliverer
     status: StatusStore
     verifier: Verifier
+    answers: AnswerSource
 
 
 def utc_now() -> datetime:
@@ -55,6 +57,7 @@ def connect(settings: Settings) -> Edges:
         deliverer=deliverer,
         status=ImageStatus(settings.postgres_dsn),
         verifier=TokenVerifier(settings.jwks_path, settings.token_issuer, settings.token_audience),
+        answers=TopicTail(settings),
     )
 
 
@@ -73,11 +76,13 @@ class Door:
         self.intake = Intake(
             edges.keys, edges.deliverer, self.writer, max_image_bytes=settings.max_image_bytes, now=now
         )
+        self.answers = Answers()
         self._asking = ThreadPoolExecutor(ASKING_THREADS, thread_name_prefix="asking")
 
     def start(self) -> None:
         """Start what runs in the background."""
         self.writer.start()
+        self.edges.answers.start(self.answers.put)
 
     async def ask(self, question: Callable[[], T]) -> T:
         """Run something that blocks, off the event loop."""
@@ -88,5 +93,6 @@ class Door:
         self.intake.close()
         self.edges.deliverer.close(CLOSE_SECONDS)
         self.writer.close(CLOSE_SECONDS)
+        self.edges.answers.close()
         self._asking.shutdown(wait=False, cancel_futures=True)
         self.edges.status.close()

@@ -21,8 +21,8 @@ from resources.opening import Opened, Opener, Refused
 from resources.records import Record
 from resources.settings import Settings
 from services.recogniser.champions import Champion
-from services.recogniser.families import FAMILIES, admits
 from transforms.envelope import NONCE_BYTES
+from transforms.families import FAMILIES
 from transforms.images import Rejected
 from transforms.messages import Recognition, seal_recognition
 from transforms.recognition import Family
@@ -102,7 +102,7 @@ class Answering:
         vector = self._measurer.features(opened.image)
         if isinstance(vector, Rejected):
             return Outcome(vector.reason.value)
-        asked = [family for family in FAMILIES if admits(family, vector)]
+        asked = [family for family in FAMILIES if family.admits(vector)]
         # Only now: a champion that was promoted while the image was developed scores it already.
         champions = [champion for family in asked if (champion := self._models.of(family)) is not None]
         if not champions:

@@ -21,8 +21,8 @@ from services.door.delivery import Deliverer, KafkaDeliverer
 from services.door.edge import Edge
 from services.recogniser.champions import Champions
 from services.recogniser.engine import Edges, Recogniser
-from services.recogniser.families import FAMILIES
 from services.recogniser.metrics import Metrics
+from transforms.families import FAMILIES
 
 router = APIRouter(tags=["health"])
 

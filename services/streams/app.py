@@ -14,7 +14,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from fastapi import FastAPI
 from prometheus_client import Counter, Gauge
@@ -22,6 +22,7 @@ from starlette.datastructures import Headers
 from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
+from access.tokens import Proof
 from resources.settings import Settings
 from services.door import health, rendering
 from services.door.bearer import bearer_of, proof_of
@@ -33,7 +34,8 @@ from services.door.problems import Kind, Problem
 from services.door.rendering import MEDIA_TYPE, headers_of, told
 from services.door.wiring import HELD_BYTES, Door, Edges, connect, utc_now
 from services.streams.frames import UNAUTHENTICATED
-from services.streams.session import Limits, Session
+from services.streams.results import ResultSession
+from services.streams.session import End, Limits, Session
 from services.streams.websocket import HeldBackWebSocket
 
 log = logging.getLogger("darkroom.access")
@@ -43,27 +45,45 @@ SPARE_BYTES = 1024
 PING_SECONDS = 20.0
 
 
-class Stream:
-    """The route `/v1/stream`.
+class Served(Protocol):
+    """One accepted connection of a route."""
+
+    async def run(self) -> End:
+        """Serve it until it ends."""
+        ...
+
+
+class Socket:
+    """A route of WebSockets: who connects is decided before the handshake, and how many at a time.
 
     Args:
+        name: `darkroom_streams_<name>connections` count them; empty for `/v1/stream`.
+        make: serves one connection.
         metrics: of the application.
         most: connections at a time; more are refused with 503.
         limits: of each.
     """
 
-    def __init__(self, metrics: Metrics, most: int, limits: Limits) -> None:
+    def __init__(
+        self,
+        name: str,
+        make: Callable[[Door, Proof, str, Receive, Send, Limits], Served],
+        metrics: Metrics,
+        most: int,
+        limits: Limits,
+    ) -> None:
+        self._make = make
         self._most = most
         self._limits = limits
         self._open = 0
         self._ended = Counter(
-            "darkroom_streams_connections",
+            f"darkroom_streams_{name}connections",
             "Connections that ended, by close code; refused handshakes by HTTP status.",
             ["code"],
             registry=metrics.registry,
         )
         Gauge(
-            "darkroom_streams_open_connections", "Connections that are open.", registry=metrics.registry
+            f"darkroom_streams_{name}open_connections", "Connections that are open.", registry=metrics.registry
         ).set_function(lambda: self._open)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,7 +101,7 @@ class Stream:
         self._open += 1
         try:
             await send({"type": "websocket.accept", "headers": [(b"x-request-id", number.encode())]})
-            end = await Session(door, proof, number, receive, send, self._limits).run()
+            end = await self._make(door, proof, number, receive, send, self._limits).run()
             self._ended.labels(str(end.code)).inc()
         finally:
             self._open -= 1
@@ -136,9 +156,9 @@ def create_app(
     app = FastAPI(title="Darkroom streams", lifespan=lifespan, openapi_url=None)
     app.state.budget = budget
     rendering.install(app)
-    app.router.routes.append(
-        WebSocketRoute("/v1/stream", Stream(metrics, settings.stream_connections, limits or Limits()))
-    )
+    for path, name, make in (("/v1/stream", "", Session), ("/v1/results", "results_", ResultSession)):
+        served = Socket(name, make, metrics, settings.stream_connections, limits or Limits())
+        app.router.routes.append(WebSocketRoute(path, served))
     app.include_router(health.router)
     app.add_middleware(Edge, metrics=metrics)
     return app

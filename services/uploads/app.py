@@ -23,7 +23,7 @@ from services.door.wiring import HELD_BYTES, utc_now
 from services.uploads import asking, sending
 from services.uploads.wiring import UploadDoor, UploadEdges, connect
 
-_DESCRIPTION = """Send images, ask where they are, see their thumbnails.
+_DESCRIPTION = """Send images, ask where they are and what they show, see their thumbnails.
 
 Every call under /v1 takes a signed bearer token. What is sent is sealed before it leaves this process, under a key of
 its uploader and day. Refusals are problem documents (RFC 9457); a 503 carries `Retry-After`, and sending again is

@@ -1,11 +1,12 @@
-"""GET /v1/images/{id}: where an image is, and its thumbnail; for its uploader alone."""
+"""GET /v1/images/{id}: where an image is, what it was named, and its thumbnail; for its uploader alone."""
 
 from __future__ import annotations
 
 import asyncio
 import hmac
+from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from access.principal import Principal
@@ -14,8 +15,9 @@ from resources.postgres import StatusRow, StatusUnavailable
 from services.door.intake import keys_away
 from services.door.problems import Kind, Problem
 from services.uploads.common import Asker, door_of, problems_of
-from services.uploads.models import ImageState
-from services.uploads.thumbnails import LakeAway
+from services.uploads.lake_rows import LakeAway
+from services.uploads.models import ImageState, Recognised
+from services.uploads.recognitions import fresh, recognised, seconds_of
 from services.uploads.wiring import UploadDoor
 from transforms.envelope import EnvelopeError, open_field, pseudonym
 from transforms.names import ID
@@ -34,14 +36,26 @@ router = APIRouter(prefix="/v1/images", tags=["images"])
 
 @router.get(
     "/{id}",
-    summary="Where an image is",
-    description="Only its uploader is told; to anyone else there is no such image.",
+    summary="Where an image is, and what it was named",
+    description="Only its uploader is told; to anyone else there is no such image. With `wait`, the answer comes as "
+    "soon as a model has named the image or it is quarantined, and at the latest after that time.",
     response_model=ImageState,
-    responses=problems_of(Kind.UNAUTHENTICATED, Kind.NOT_FOUND, Kind.STATUS_AWAY, Kind.KEYS_AWAY),
+    responses=problems_of(Kind.BAD_PARAMETER, Kind.UNAUTHENTICATED, Kind.NOT_FOUND, Kind.STATUS_AWAY, Kind.KEYS_AWAY),
 )
-async def state(request: Request, id: str, principal: Asker) -> ImageState:
-    """Where an image is."""
-    row = await _own(door_of(request), principal, id)
+async def state(
+    request: Request,
+    id: str,
+    principal: Asker,
+    wait: Annotated[
+        str | None, Query(description="How long to wait for a model's answer, at most 30s; such as 2s or 500ms.")
+    ] = None,
+) -> ImageState:
+    """Where an image is, and what it was named."""
+    door, patience = door_of(request), seconds_of(wait)
+    row = await _own(door, principal, id)
+    found = await _recognised(door, row, patience)
+    if patience and not found:
+        row = await _own(door, principal, id)  # it may have gone on while it was waited for
     links = {"self": f"/v1/images/{row.id}"}
     if row.state == "processed":
         links["thumbnail"] = f"/v1/images/{row.id}/thumbnail"
@@ -53,6 +67,7 @@ async def state(request: Request, id: str, principal: Asker) -> ImageState:
         reason=row.reason,
         detail=detail,
         updated_at=row.updated_at,
+        recognised=found,
         links=links,
     )
 
@@ -78,6 +93,24 @@ async def thumbnail(request: Request, id: str, principal: Asker) -> Response:
         raise Problem(Kind.NOT_FOUND, f"There is no thumbnail: the image is {row.state}.")
     opened = await door.ask(lambda: _opened(door, row))
     return Response(opened, media_type="image/webp", headers={"Cache-Control": "private, no-store"})
+
+
+async def _recognised(door: UploadDoor, row: StatusRow, patience: float) -> list[Recognised] | None:
+    """What models named the image; where there is nothing, the first answer that comes within `patience` seconds."""
+    # Listening first: what comes while the kept answers are looked at is not missed.
+    with door.answers.listening(lambda one: one.clear.id == row.id and one.pseudonym == row.pseudonym) as listener:
+        found = await door.ask(lambda: recognised(door, row))
+        if found or not patience or row.state == "quarantined":
+            return found
+        try:
+            async with asyncio.timeout(patience):
+                while not found:
+                    await listener.wait()
+                    listener.found.clear()
+                    found = await door.ask(lambda: fresh(door, row))
+        except TimeoutError:
+            return []
+    return found
 
 
 async def _own(door: UploadDoor, principal: Principal, id: str) -> StatusRow:
@@ -119,13 +152,13 @@ def _look(door: UploadDoor, principal: Principal, id: str) -> StatusRow | None:
 
 def _opened(door: UploadDoor, row: StatusRow) -> bytes:
     try:
-        found = door.thumbnails().find(row.id, row.day)
-        if found is None:
+        found = [one for one in door.processed.find(row.id, row.day) if one["thumbnail"] is not None]
+        if not found:
             raise Problem(Kind.NOT_FOUND, "The lake has no thumbnail of this image.")
-        key = door.edges.keys.open_key(found.key)
+        key = door.edges.keys.open_key(found[0]["key"])
         # The key's day and not the row's: they differ for a record appended more than a day off.
         return open_field(
-            found.sealed, table=PROCESSED_IMAGES.name, column="thumbnail", id=row.id, day=key.day, key=key
+            found[0]["thumbnail"], table=PROCESSED_IMAGES.name, column="thumbnail", id=row.id, day=key.day, key=key
         )
     except LakeAway as error:
         raise Problem(

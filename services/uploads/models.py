@@ -44,8 +44,20 @@ class SeveralImages(BaseModel):
     results: list[FileAccepted | FileRefused]
 
 
+class Recognised(BaseModel):
+    """What one model named an image."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    model: str = Field(description="Name of the model.")
+    model_version: str = Field(description="Its version in the registry, @, begin of its run's id.")
+    label: str = Field(description="What it named the image.")
+    probability: float = Field(description="How probable it holds that, 0 to 1.")
+    scored_at: datetime = Field(description="When, in UTC.")
+
+
 class ImageState(BaseModel):
-    """Where an image is."""
+    """Where an image is, and what it was named."""
 
     id: str
     day: date
@@ -53,4 +65,7 @@ class ImageState(BaseModel):
     reason: str | None = Field(description="Reason code of a quarantined image, else null.")
     detail: str = Field(description="What state and reason mean, in a sentence.")
     updated_at: datetime | None = Field(description="When the state last changed, in UTC.")
+    recognised: list[Recognised] | None = Field(
+        description="What models named it, the newest answer of each; null where that cannot be read now."
+    )
     links: dict[str, str] = Field(description="Where to go on: self, and thumbnail once there is one.")

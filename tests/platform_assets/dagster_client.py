@@ -65,6 +65,14 @@ class DagsterClient:
         """A run with its events."""
         return self.ask(RUN, id=run_id)
 
+    def ended(self, run_id: str, seconds: float = 240) -> dict[str, Any]:
+        """The run, once it has ended, well or not."""
+        deadline = time.monotonic() + seconds
+        while (run := self.run(run_id))["status"] not in ("SUCCESS", "FAILURE", "CANCELED"):
+            assert time.monotonic() < deadline, run["status"]
+            time.sleep(0.5)
+        return run
+
     def finished(self, *run_ids: str, seconds: float = 240) -> list[dict[str, Any]]:
         """The runs, once all have ended well."""
         deadline = time.monotonic() + seconds

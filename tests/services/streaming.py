@@ -48,7 +48,7 @@ class StreamBench(Bench):
         self.limits = replace(self.limits, **limits)
 
     def stream_edges(self, settings: Settings) -> Edges:
-        return Edges(self.keys, self.stream, self.states, self.verifier)
+        return Edges(self.keys, self.stream, self.states, self.verifier, self.answers)
 
     @asynccontextmanager
     async def listening(self, held_bytes: int = 1024 * 1024) -> AsyncIterator[None]:
@@ -77,9 +77,9 @@ class StreamBench(Bench):
     def raw(self, socket: Any = None) -> RawClient:
         return RawClient(f"ws://127.0.0.1:{self.port}/v1/stream", self.authorised(), socket=socket)
 
-    def connect(self, subject: str = "ada", **options: Any) -> connect:
+    def connect(self, subject: str = "ada", path: str = "/v1/stream", **options: Any) -> connect:
         options = {"additional_headers": self.authorised(subject), "proxy": None, "compression": None, **options}
-        return connect(f"ws://127.0.0.1:{self.port}/v1/stream", **options)
+        return connect(f"ws://127.0.0.1:{self.port}{path}", **options)
 
     def run(  # type: ignore[override]
         self, scene: Callable[[], Awaitable[None]], held_bytes: int = 1024 * 1024

@@ -24,15 +24,16 @@ from services.recogniser.taking import record_of
 from services.recogniser.troubles import Troubles
 from services.recogniser.under_way import UnderWay
 from tests.resources.developing.bronze_rows import DAY, NOW, TOPIC, TOPIC_ID
-from tests.resources.developing.stage import Stage, picture
+from tests.resources.developing.stage import Stage, picture, scan
 from tests.resources.learning.answers import promoted, some_model
 from tests.resources.learning.registry_in_memory import RegistryInMemory
 from transforms.envelope import clear_of
+from transforms.families import DIGITS
 from transforms.features import COUNT
 from transforms.landing_protocol import Position
 from transforms.messages import open_recognition
 from transforms.onnx_models import export
-from transforms.recognition import DIGITS, train
+from transforms.recognition import train
 
 FIRST = Position(TOPIC, 0, TOPIC_ID)
 
@@ -175,7 +176,7 @@ def test_an_answer_is_sealed_under_the_images_key_and_names_its_record(
     promoted(registry, some_model())
     champions.look(registry)
     stage.bronze.plain(None)
-    id = stage.bronze.sealed(picture(1))
+    id = stage.bronze.sealed(scan(1))
     _, record = records(stage)
     (answer,) = answering(stage, champions).answer(record).answers
     clear = clear_of(answer.headers)
@@ -196,14 +197,14 @@ def test_what_does_not_open_or_is_no_image_is_passed_over_by_its_reason(
     bronze.plain(None)
     bronze.plain(b"")
     bronze.plain(b"no image")
-    bronze.plain(picture(1)[:200])
-    bronze.plain(picture(1), headers=[("sha256", b"00" * 32)])
-    bronze.sealed(picture(1), change_payload=True)
-    bronze.sealed(picture(1), change_headers={"v": b"2"})
-    bronze.sealed(picture(1), change_headers={"key": f"{DAY}_{'a' * 16}_{'b' * 13}".encode()})
-    erased = bronze.sealed(picture(2))
+    bronze.plain(scan(1)[:100])
+    bronze.plain(scan(1), headers=[("sha256", b"00" * 32)])
+    bronze.sealed(scan(1), change_payload=True)
+    bronze.sealed(scan(1), change_headers={"v": b"2"})
+    bronze.sealed(scan(1), change_headers={"key": f"{DAY}_{'a' * 16}_{'b' * 13}".encode()})
+    erased = bronze.sealed(scan(2))
     stage.keys.mark_erased(DAY, erased, "a test")
-    bronze.sealed(picture(3))
+    bronze.sealed(scan(3))
     lane = answering(stage, champions)
     outcomes = [lane.answer(record) for record in records(stage)]
     assert [one.name for one in outcomes] == [
@@ -214,7 +215,7 @@ def test_what_does_not_open_or_is_no_image_is_passed_over_by_its_reason(
 
 
 def test_without_a_champion_nothing_is_opened(stage: Stage, champions: Champions) -> None:
-    stage.bronze.sealed(picture(1))
+    stage.bronze.sealed(scan(1))
     (record,) = records(stage)
     lane = answering(stage, champions)
     stage.keys.open_key = None  # asked for, it would fail
@@ -226,7 +227,7 @@ def test_a_family_that_does_not_admit_an_image_is_not_asked(
 ) -> None:
     promoted(registry, some_model())
     champions.look(registry)
-    monkeypatch.setattr("services.recogniser.answering.admits", lambda family, vector: False)
+    monkeypatch.setattr("services.recogniser.answering.FAMILIES", (DIGITS,))
     stage.bronze.sealed(picture(1))
     (record,) = records(stage)
     outcome = answering(stage, champions).answer(record)
@@ -238,7 +239,7 @@ def test_keys_that_are_away_judge_no_record(
 ) -> None:
     promoted(registry, some_model())
     champions.look(registry)
-    stage.bronze.sealed(picture(1))
+    stage.bronze.sealed(scan(1))
     (record,) = records(stage)
     lane = answering(stage, champions)
 

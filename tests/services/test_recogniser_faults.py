@@ -23,15 +23,14 @@ from resources.topics import recognised_topic
 from services.recogniser.app import deliverer_of
 from services.recogniser.champions import Champions
 from services.recogniser.engine import Edges, Recogniser
-from services.recogniser.families import FAMILIES
 from services.recogniser.metrics import Metrics
 from tests.live_stack import LiveStack
 from tests.resources.learning.answers import promoted, some_model
 from tests.resources.learning.registry_in_memory import RegistryInMemory
 from tests.resources.raw_producer import produce_raw
-from tests.services.live import picture, until
+from tests.services.live import scan, until
 from tests.services.recognising import Lane, own_lane
-from transforms.recognition import DIGITS
+from transforms.families import DIGITS, FAMILIES
 from transforms.tables import RECOGNISED_IMAGES
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
@@ -71,7 +70,7 @@ def test_killed_and_rebalanced_while_images_flow_every_image_is_answered_and_has
 
     def images() -> Iterator[bytes]:
         while flowing.is_set():
-            yield picture()
+            yield scan()
 
     sender = threading.Thread(target=lambda: lane.send(images(), sent, seconds_between=0.05))
     first = lane.instance().wait_ready()
@@ -109,7 +108,7 @@ def test_no_kind_of_poison_stops_it(stack: LiveStack, tmp_path: Path) -> None:
         config = {name: str(value) for name, value in _plain_config(lane).items()}
         produce_raw(config, stream.topic, 0, b"k", b"no image", [(b"\xff\xfe", b"1"), (b"day", b"\xff")])
         stream.send([b"no image"], headers=[(f"h{number}", b"") for number in range(20_000)])
-        ids = lane.send([picture()])
+        ids = lane.send([scan()])
         lane.answers(ids)
         report = instance.end()
     outcomes = Counter(report["outcomes"])
@@ -169,7 +168,7 @@ def test_keys_and_broker_away_are_waited_for_and_said_and_nothing_is_passed_over
     keys = Path(lane.settings.keys)
     away = keys.with_name("keys-away")
     # The lane's own store forgets at once in this test; ours has sealed by then.
-    image = picture()
+    image = scan()
     id, headers, value = lane.sealed(image)
     keys.rename(away)
     try:

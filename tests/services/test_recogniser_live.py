@@ -28,12 +28,13 @@ from services.recogniser.metrics import Metrics
 from stack.paths import Layout
 from tests.live_stack import LiveStack
 from tests.resources.learning.answers import some_model
-from tests.services.live import picture, until
+from tests.services.live import scan, until
 from tests.services.recognising import Lane, own_lane
 from tests.services.test_recogniser import other_shape
 from transforms.envelope import clear_of
+from transforms.families import DIGITS, FAMILIES
 from transforms.messages import Recognition, open_recognition
-from transforms.recognition import DIGITS, Family
+from transforms.recognition import Family
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
@@ -85,7 +86,7 @@ def _upload(stack: LiveStack, **headers: str) -> dict[str, object]:
     with httpx.Client(verify=trust, timeout=30) as client:
         answer = client.post(
             f"{stack.uploads_urls[0]}/v1/images",
-            content=picture(),
+            content=scan(),
             headers={"Authorization": f"Bearer {stack.token()}", **headers},
         )
     answer.raise_for_status()
@@ -109,7 +110,7 @@ def test_it_says_that_it_is_ready_with_which_model_and_what_it_counted(
     _answer(stack, str(_upload(stack)["id"]))
     ready = instance("/readyz").json()
     assert ready["ready"] and set(ready["checks"]) == {"kafka", "keys", "decoding", "models"}
-    assert ready["champions"] == {DIGITS.name: "ok"}
+    assert ready["champions"] == {family.name: "ok" for family in FAMILIES}
     assert instance("/healthz").json() == {"status": "ok"}
     counted = instance("/metrics").text
     assert 'darkroom_recogniser_records_total{outcome="named"}' in counted
@@ -257,7 +258,7 @@ def test_without_an_answer_of_mlflow_it_waits_and_after_its_limit_leaves_images_
         champions = Champions(lambda: ModelRegistry(f"http://127.0.0.1:{port}"), (family,), metrics)
         edges = Edges(lane.keys, deliverer_of(settings), DecodePool(settings), champions)
         recogniser = Recogniser(settings, edges, metrics, models_seconds=3.0)
-        lane.send([picture()])
+        lane.send([scan()])
         recogniser.start()
         try:
             until(lambda: "has not said yet" in recogniser.checks()["models"])
@@ -278,5 +279,5 @@ def _spoil(stack: LiveStack, version: Version) -> None:
 
 def _versions(lane: Lane) -> set[str]:
     """Which versions answer an image that is sent now."""
-    ids = lane.send([picture()])
+    ids = lane.send([scan()])
     return {one.model_version for one in lane.answers(ids) if one.id in ids}

@@ -189,7 +189,7 @@ def test_a_thumbnail_is_opened_for_its_uploader_and_kept_by_no_cache(bench: Benc
 
 
 def test_a_thumbnail_written_after_the_first_question_is_found(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.uploads.thumbnails.FRESH_SECONDS", 0.0)
+    monkeypatch.setattr("services.uploads.lake_rows.FRESH_SECONDS", 0.0)
 
     async def scene(client: httpx.AsyncClient) -> None:
         first, second = await sent(bench, client), await sent(bench, client, "bob")

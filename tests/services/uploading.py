@@ -19,11 +19,12 @@ from access.tokens import TokenVerifier
 from resources.keys import KeyStore, open_key_store
 from resources.postgres import StatusRow, StatusUnavailable
 from resources.settings import Settings
+from services.door.answers import SealedAnswer
 from services.door.delivery import Delivery
 from services.door.problems import Problem
 from services.uploads.app import create_app
-from services.uploads.thumbnails import LakeThumbnails
-from services.uploads.wiring import UploadEdges
+from services.uploads.lake_rows import LakeRows
+from services.uploads.wiring import COLUMNS, UploadEdges
 from transforms.envelope import Metadata, clear_of, open_envelope
 
 NOON = datetime(2026, 3, 14, 12, 0, tzinfo=UTC)
@@ -100,6 +101,16 @@ class States:
             raise StatusUnavailable("PostgreSQL is away")
 
 
+class AnswersAtHand:
+    """Stands in for the topic of answers: a test puts them."""
+
+    def start(self, put: Callable[[SealedAnswer], None]) -> None:
+        self.put = put
+
+    def close(self) -> None:
+        """Nothing to stop."""
+
+
 class Bench:
     """One application and everything around it."""
 
@@ -117,10 +128,18 @@ class Bench:
         self.signer.initialise()
         self.stream = Stream()
         self.states = States()
+        self.answers = AnswersAtHand()
         self.verifier = TokenVerifier(self.settings.jwks_path, self.settings.token_issuer, self.settings.token_audience)
 
     def edges(self, settings: Settings) -> UploadEdges:
-        return UploadEdges(self.keys, self.stream, self.states, self.verifier, lambda: LakeThumbnails(settings))
+        return UploadEdges(
+            self.keys,
+            self.stream,
+            self.states,
+            self.verifier,
+            self.answers,
+            lambda spec: LakeRows(settings, spec, COLUMNS[spec.name]),
+        )
 
     def authorised(self, subject: str = "ada", **headers: str) -> dict[str, str]:
         token = self.signer.token(subject, ["image-uploaders"], ttl=timedelta(hours=1))

@@ -24,14 +24,14 @@ from resources.tracked_table import TrackedTable
 from resources.training_set import make_training_set, read_training_set
 from services.recogniser.answering import Answer
 from tests.resources.developing.bronze_rows import DAY, NOW
-from tests.resources.developing.stage import Killed, Stage, picture
+from tests.resources.developing.stage import Killed, Stage, scan
 from tests.resources.learning.answers import ANSWERS, ANSWERS_ID, Answers, promoted, some_model
 from tests.resources.learning.registry_in_memory import RegistryInMemory
 from transforms.envelope import Clear, clear_of, open_field
+from transforms.families import DIGITS
 from transforms.landing_protocol import Position
 from transforms.messages import open_recognition, seal_recognition
 from transforms.names import pseudonym
-from transforms.recognition import DIGITS
 from transforms.tables import RECOGNISED_IMAGES
 
 FIRST = Position(ANSWERS, 0, ANSWERS_ID)
@@ -57,7 +57,7 @@ def answers(stage: Stage) -> Answers:
 
 
 def developed(stage: Stage, count: int, first: int = 0) -> list[str]:
-    ids = [stage.bronze.sealed(picture(first + number)) for number in range(count)]
+    ids = [stage.bronze.sealed(scan(first + number)) for number in range(count)]
     stage.bronze.land()
     stage.develop()
     compute_features(stage.lake, stage.keys)
@@ -111,8 +111,8 @@ def test_both_lanes_name_every_digit_of_the_demo_alike(stage: Stage) -> None:
     stage.bronze.land()
     stage.develop()
     compute_features(stage.lake, stage.keys)
-    make_training_set(stage.lake, stage.keys, DIGITS)
-    learned = read_training_set(stage.lake, stage.keys)
+    make_training_set(stage.lake, stage.keys, [DIGITS])
+    learned = read_training_set(stage.lake, stage.keys, DIGITS)
     train_challenger(registry, learned, DIGITS, "run")
     promote(registry, compare(registry, learned, DIGITS, 0.9), "run")
 
@@ -227,7 +227,7 @@ def test_two_runs_at_once_add_each_row_once(
 
 def test_an_answer_waits_for_its_image_while_others_go_on(stage: Stage, answers: Answers) -> None:
     first = developed(stage, 1)
-    late = stage.bronze.sealed(picture(7))
+    late = stage.bronze.sealed(scan(7))
     stage.bronze.land()
     early = answers.of_bronze()
     answers.put([early[1], early[0]])
@@ -245,7 +245,7 @@ def test_an_answer_waits_for_its_image_while_others_go_on(stage: Stage, answers:
 
 
 def test_an_answer_whose_image_never_comes_is_passed_over_after_a_bounded_time(stage: Stage, answers: Answers) -> None:
-    stage.bronze.sealed(picture(1))
+    stage.bronze.sealed(scan(1))
     stage.bronze.land()
     answers.put(answers.of_bronze())
     answers.land()
@@ -259,8 +259,8 @@ def test_an_answer_whose_image_never_comes_is_passed_over_after_a_bounded_time(s
 
 
 def test_an_answer_to_a_resend_is_passed_over_at_once(stage: Stage, answers: Answers) -> None:
-    stage.bronze.sealed(picture(1))
-    stage.bronze.sealed(picture(1))
+    stage.bronze.sealed(scan(1))
+    stage.bronze.sealed(scan(1))
     developed(stage, 0)
     both = answers.of_bronze()
     assert len(both) == 2
@@ -329,7 +329,7 @@ def test_tampered_and_foreign_messages_are_counted_by_reason_and_passed(stage: S
 def test_an_unsealed_record_that_gives_the_id_of_a_sealed_image_names_nothing(stage: Stage, answers: Answers) -> None:
     """Bug prevented: whoever may write plain records could have put a word beside another person's image."""
     (id,) = developed(stage, 1)
-    stage.bronze.plain(picture(9), headers=[("id", id.encode())])
+    stage.bronze.plain(scan(9), headers=[("id", id.encode())])
     stage.bronze.land()
     stage.develop()
     compute_features(stage.lake, stage.keys)
