@@ -52,7 +52,15 @@ def instance(stack: LiveStack, mlflow: ModelRegistry) -> Iterator[Callable[[str]
         made = _promote(mlflow, DIGITS.name, some_model())
     report = stack.status()["recogniser"]
     with httpx.Client(verify=ssl.create_default_context(cafile=report["ca"]), base_url=report["url"]) as client:
-        until(lambda: DIGITS.name in client.get("/readyz").json()["versions"])
+        champion = mlflow.at(DIGITS.name, CHAMPION)
+        assert champion is not None
+
+        def scores() -> bool:
+            # Of a stack that is used again an earlier one may score until the next question to MLflow.
+            ready = client.get("/readyz").json()
+            return ready["versions"].get(DIGITS.name) == champion.version and ready["champions"][DIGITS.name] == "ok"
+
+        until(scores)
         yield client.get
     if made is not None:
         mlflow._client.delete_registered_model_alias(DIGITS.name, CHAMPION)
