@@ -1,8 +1,8 @@
 """The sub-second lane as a process of its own, for tests that kill it: settings as JSON on standard input, one line.
 
-The real lane with the real broker, keys and decoding, and a registry in memory with one model, so that no MLflow is
-needed. Prints `ready` when the group gave it its share; told to end, it prints JSON: records by outcome, and by how
-many MiB the peak of its memory grew since it was ready.
+The real lane with the real broker, keys and decoding, and a registry in memory with one model a family, so that no
+MLflow is needed. Prints `ready` when the group gave it its share; told to end, it prints JSON: records by outcome, and
+by how many MiB the peak of its memory grew since it was ready.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import logging
 import signal
 import sys
 import threading
-
-from services.recogniser.families import FAMILIES
 
 from benchmarks._lanes import peak_mib
 from resources.compute import DecodePool
@@ -25,6 +23,7 @@ from services.recogniser.engine import Edges, Recogniser
 from services.recogniser.metrics import Metrics
 from tests.resources.learning.answers import promoted, some_model
 from tests.resources.learning.registry_in_memory import RegistryInMemory
+from transforms.families import FAMILIES
 
 
 def main() -> None:
@@ -34,7 +33,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     settings = load_settings(json.loads(sys.stdin.readline()))
     registry = RegistryInMemory()
-    promoted(registry, some_model())
+    for family in FAMILIES:
+        promoted(registry, some_model(), family)
     metrics = Metrics()
     edges = Edges(
         keys=open_key_store(settings),

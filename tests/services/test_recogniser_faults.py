@@ -11,7 +11,6 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from services.recogniser.families import FAMILIES
 
 from cli.hostile import PROCESSED, hostile_kinds, sound_jpeg
 from resources.compute import DecodePool
@@ -31,7 +30,7 @@ from tests.resources.learning.registry_in_memory import RegistryInMemory
 from tests.resources.raw_producer import produce_raw
 from tests.services.live import scan, until
 from tests.services.recognising import Lane, own_lane
-from transforms.families import DIGITS
+from transforms.families import DIGITS, FAMILIES
 from transforms.tables import RECOGNISED_IMAGES
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]

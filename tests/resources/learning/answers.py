@@ -24,7 +24,7 @@ from transforms.families import DIGITS
 from transforms.features import COUNT, RECIPE
 from transforms.landing_protocol import Position
 from transforms.onnx_models import export
-from transforms.recognition import train
+from transforms.recognition import Family, train
 from transforms.tables import RECOGNISED_STREAM
 
 ANSWERS, ANSWERS_ID = "images.recognised", "BBBBBBBBBBBBBBBBBBBBBB"
@@ -37,9 +37,9 @@ def some_model(seed: int = 0) -> bytes:
     return export(train(DIGITS, random.random((100, COUNT)), labels), RECIPE, COUNT)
 
 
-def promoted(registry: RegistryInMemory, model: bytes) -> Version:
-    """The model as the champion of the digits."""
-    version = registry.register(Learned(DIGITS.name, model, {}, {}, {}))
+def promoted(registry: RegistryInMemory, model: bytes, family: Family = DIGITS) -> Version:
+    """The model as the champion of a family."""
+    version = registry.register(Learned(family.name, model, {}, {}, {}))
     return registry.move(version, CHAMPION, who="a test", why="it is wanted")
 
 
