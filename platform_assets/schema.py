@@ -10,12 +10,12 @@ from typing import Any
 
 import dagster as dg
 
-from transforms.tables import PROCESSED_IMAGES, QUARANTINED_IMAGES, TableSpec
+from resources.pools import pool
+from transforms.tables import TableSpec
+
+__all__ = ["LEARNING", "LIVE", "OWNERS", "asset_key", "column_schema", "pool", "table_asset"]
 
 OWNERS = ("team:platform",)
-
-_WRITTEN_TOGETHER = {QUARANTINED_IMAGES.name: PROCESSED_IMAGES.name}
-"""Developing and replay write both tables in one step, which can hold one pool."""
 
 LIVE = {"darkroom/lane": "live"}
 """Tag of the assets that the live lane carries from the topic to developed images."""
@@ -27,11 +27,6 @@ LEARNING = {"darkroom/lane": "learning"}
 def asset_key(spec: TableSpec) -> dg.AssetKey:
     """The asset key of a table: its name under the lake's root."""
     return dg.AssetKey(spec.name.split("/"))
-
-
-def pool(spec: TableSpec) -> str:
-    """The Dagster pool of a table: whoever writes it holds a slot of it."""
-    return _WRITTEN_TOGETHER.get(spec.name, spec.name)
 
 
 def column_schema(spec: TableSpec) -> dg.TableSchema:

@@ -3,7 +3,7 @@
 A run's worker is a child of the code server. When both are killed, nobody is left to say that the run ended: Dagster
 has no worker check for its default launcher, and the run would stay STARTED, in the way of every later one. So each
 start of a code server begins by failing the runs whose process is gone. Usually there are none, which one query of
-PostgreSQL tells; Dagster itself is loaded for it only when there are, or when its tables must first be made.
+PostgreSQL tells; Dagster itself is loaded for it only when there are, or when its tables or pools must first be made.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psycopg
 
+from resources.pools import every_pool
 from stack.state import DAGSTER_DATABASE, load_state, postgres_dsn
 
 UNFINISHED = ("NOT_STARTED", "STARTING", "STARTED", "CANCELING")
@@ -24,12 +25,15 @@ WAIT_SECONDS = 60.0
 
 
 def needs_a_look(dsn: str) -> bool:
-    """Whether Dagster's tables are missing, or a run is unfinished. Waits for PostgreSQL; gives up in the end."""
+    """Whether tables or pools are missing, or a run is unfinished. Waits for PostgreSQL; gives up in the end."""
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
         try:
             with psycopg.connect(dsn, connect_timeout=5) as connection:
                 if connection.execute("SELECT to_regclass('public.runs')").fetchone() == (None,):
+                    return True
+                pools = {row[0] for row in connection.execute("SELECT concurrency_key FROM concurrency_limits")}
+                if every_pool() - pools:
                     return True
                 query = "SELECT EXISTS (SELECT FROM runs WHERE status = ANY(%s))"
                 return connection.execute(query, [list(UNFINISHED)]).fetchone() == (True,)

@@ -1,9 +1,12 @@
-"""Fails the runs whose process is gone: `python -m stack.dead_runs`, before a code server starts.
+"""Before a code server starts, `python -m stack.dead_runs` fails the runs whose process is gone, and makes all pools.
 
 A run tells Dagster the pid of its worker in an event. It is alive while that pid is a process of this stack that is
 older than the event; then it is left alone, even when the code server that started it is gone. Limit: a run whose
 worker never got so far as to say its pid counts as dead only when no worker of this stack lives at all; else
 Dagster's monitoring ends it after its start timeout.
+
+Dagster makes a pool when the first run claims it, and with PostgreSQL two runs that do so at once fail, one of them
+with "current transaction is aborted": it goes on in the transaction of the insert that was refused.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from resources.pools import every_pool
 from stack.code_server import UNFINISHED
 from stack.processes import STACK, marks
 
@@ -41,6 +45,13 @@ def fail_dead_runs(instance: DagsterInstance, stack_id: str) -> list[str]:
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
             failed.append(run.run_id)
     return failed
+
+
+def make_pools(instance: DagsterInstance) -> None:
+    """Make the pools that are not there yet, with the default limit; those that are keep theirs."""
+    storage = instance.event_log_storage
+    for name in sorted(every_pool() - storage.get_concurrency_keys()):
+        storage.initialize_concurrency_limit_to_default(name)
 
 
 def _workers(stack_id: str) -> dict[int, float]:
@@ -71,10 +82,11 @@ def _alive(instance: DagsterInstance, run: DagsterRun, workers: dict[int, float]
 
 
 def main() -> None:
-    """Make Dagster's tables if they are missing, and fail the dead runs of this stack."""
+    """Make Dagster's tables and pools where they are missing, and fail the dead runs of this stack."""
     from dagster import DagsterInstance
 
     with DagsterInstance.from_config(str(Path(os.environ["DAGSTER_HOME"]))) as instance:
+        make_pools(instance)
         for run_id in fail_dead_runs(instance, os.environ[STACK]):
             sys.stderr.write(f"run {run_id} failed: its process is gone\n")
 

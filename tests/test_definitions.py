@@ -16,6 +16,7 @@ from dagster_cloud_cli.config.models import DagsterCloudYaml
 
 from platform_assets.definitions import defs
 from platform_assets.jobs import LIVE_JOB
+from resources.pools import every_pool
 from transforms.families import FAMILIES
 from transforms.tables import LABEL_CORRECTIONS, TABLES
 
@@ -157,6 +158,12 @@ def test_whoever_writes_a_table_holds_its_pool():
             assert writers[f"upkeep_{name}"] == writers[name] == table.name
     for family in FAMILIES:
         assert writers[family.name] == writers[f"{family.name}_champion"] == f"recognition/{family.name}"
+
+
+def test_every_pool_is_made_before_the_first_run():
+    """Bug prevented: two first runs at once make the same pool, and Dagster fails one of them."""
+    jobs = [job for job in defs.get_repository_def().job_names if not job.startswith("__")]
+    assert {op.pool for job in jobs for op in _ops(job) if op.pool is not None} == every_pool()
 
 
 def _ops(job: str) -> list[dg.OpDefinition]:

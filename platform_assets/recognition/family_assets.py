@@ -18,6 +18,7 @@ from platform_assets.recognition.names import champion_key, model_key
 from platform_assets.reporting import FEWEST_LABELS, bar_chart, markdown_table
 from platform_assets.schema import LEARNING, OWNERS, asset_key
 from resources.dagster_resources import KeysResource, LakeResource, RegistryResource, SettingsResource
+from resources.pools import model_pool
 from transforms.families import FAMILIES
 from transforms.recognition import Family
 from transforms.tables import TRAINING_SET
@@ -56,11 +57,6 @@ def _spec(key: dg.AssetKey, deps: list[dg.AssetKey], description: str) -> dg.Ass
     )
 
 
-def _pool(family: Family) -> str:
-    """Whoever registers a model or moves an alias holds a slot of it."""
-    return model_key(family).to_user_string()
-
-
 def _model(family: Family) -> dg.AssetsDefinition:
     deps = [asset_key(TRAINING_SET)] if family.take is not None else []
     described = f"The model {family.name}, registered in MLflow as challenger."
@@ -68,7 +64,7 @@ def _model(family: Family) -> dg.AssetsDefinition:
     @dg.multi_asset(
         name=family.name,
         specs=[_spec(model_key(family), deps, described)],
-        pool=_pool(family),
+        pool=model_pool(family),
         retry_policy=RETRY,
     )
     def model(
@@ -161,7 +157,7 @@ def _champion(family: Family) -> dg.AssetsDefinition:
     @dg.multi_asset(
         name=f"{family.name}_champion",
         specs=[_spec(champion_key(family), [model_key(family)], described)],
-        pool=_pool(family),
+        pool=model_pool(family),
         retry_policy=RETRY,
     )
     def champion(

@@ -24,6 +24,7 @@ from resources.kafka import consumer_config
 from resources.keys import KeyDestroyed, Keys, UnknownKey
 from resources.settings import Settings
 from transforms.envelope import Clear, EnvelopeError, clear_of
+from transforms.landing import headers_of
 from transforms.messages import Recognition, open_recognition
 from transforms.names import KeyName
 
@@ -219,9 +220,9 @@ def answer_of(message: Message) -> SealedAnswer | None:
     if not isinstance(value, bytes) or not 0 < len(value) <= LARGEST_VALUE:
         return None
     try:
-        clear = clear_of(message.headers())  # pyrefly: ignore[bad-argument-type]  # pairs, whatever the stub says
+        clear = clear_of(headers_of([message])[0])  # pyrefly: ignore[bad-argument-type]  # a Message, as landing reads
         return None if clear is None else SealedAnswer(clear, value, KeyName.parse(clear.key).pseudonym)
-    except (EnvelopeError, ValueError, SystemError):  # the last for header names that are no UTF-8
+    except (EnvelopeError, ValueError):
         return None
 
 

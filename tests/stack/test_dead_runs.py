@@ -12,7 +12,8 @@ import pytest
 from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRunStatus, EventLogEntry, job, op
 from dagster._core.events import EngineEventData
 
-from stack.dead_runs import fail_dead_runs
+from resources.pools import every_pool
+from stack.dead_runs import fail_dead_runs, make_pools
 from stack.processes import SERVICE, STACK
 
 STACK_ID = "feedfacefeedface"
@@ -103,3 +104,16 @@ def test_a_run_that_ended_is_no_business_of_ours(instance: DagsterInstance):
     run_id = run_of(instance, DagsterRunStatus.SUCCESS, pid=2**22 - 1)
     assert fail_dead_runs(instance, STACK_ID) == []
     assert status_of(instance, run_id) == DagsterRunStatus.SUCCESS
+
+
+def test_pools_are_made_once_and_one_that_is_there_keeps_its_limit(tmp_path):
+    limited = {"concurrency": {"pools": {"default_limit": 1}}}
+    with DagsterInstance.local_temp(str(tmp_path), overrides=limited) as instance:
+        storage = instance.event_log_storage
+        storage.set_concurrency_slots("images/raw_images", 3)
+        for _ in range(2):
+            make_pools(instance)
+            assert storage.get_concurrency_keys() == every_pool()
+    limits = {one.name: one.limit for one in storage.get_pool_limits()}
+    assert limits.pop("images/raw_images") == 3
+    assert set(limits.values()) == {1}
