@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from platform_assets.access.access_policy import access_policy, access_policy_job, postgres_as_the_policy_says
 from platform_assets.images import (
     checks,
     daily_uploads,
@@ -21,7 +22,7 @@ from sensors.kafka_offsets import kafka_offsets
 from sensors.learning import images_to_name, labels_grown, nightly_training
 from sensors.messages import messages_waiting
 from sensors.run_failures import run_failures
-from sensors.schedules import hourly_upkeep
+from sensors.schedules import hourly_upkeep, nightly_access
 
 defs = dg.Definitions(
     assets=[
@@ -36,6 +37,7 @@ defs = dg.Definitions(
         recognised_images.recognised_images,
         label_corrections,
         recognised_stream,
+        access_policy,
     ],
     asset_checks=[
         *checks.CHECKS,
@@ -44,6 +46,7 @@ defs = dg.Definitions(
         digit_classifier.better_than_champion,
         recognised_images.recognised_images_checks,
         *message_checks,
+        postgres_as_the_policy_says,
     ],
     jobs=[
         live_images,
@@ -53,9 +56,10 @@ defs = dg.Definitions(
         replay.replay_quarantine,
         tables.upkeep_tables,
         status.rebuild_status,
+        access_policy_job,
     ],
     sensors=[kafka_offsets, labels_grown, images_to_name, messages_waiting, run_failures],
-    schedules=[hourly_upkeep, nightly_training],
+    schedules=[hourly_upkeep, nightly_training, nightly_access],
     resources=resource_defs(),
     # One process a run: starting one costs five CPU-seconds, more than most steps.
     executor=dg.in_process_executor,

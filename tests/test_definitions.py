@@ -203,7 +203,11 @@ def test_sensors_and_schedule_are_on_by_default_and_name_jobs_that_exist():
         "run_failures",
     }
     assert all(sensor.default_status is dg.DefaultSensorStatus.RUNNING for sensor in repository.sensor_defs)
-    assert {schedule.name for schedule in repository.schedule_defs} == {"hourly_upkeep", "nightly_training"}
+    assert {schedule.name for schedule in repository.schedule_defs} == {
+        "hourly_upkeep",
+        "nightly_training",
+        "nightly_access",
+    }
     assert all(schedule.default_status is dg.DefaultScheduleStatus.RUNNING for schedule in repository.schedule_defs)
     jobs = set(repository.job_names)
     assert {sensor.job_name for sensor in repository.sensor_defs if sensor.has_jobs} <= jobs
