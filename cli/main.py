@@ -26,6 +26,7 @@ MODULES = (
     "cli.lake",
     "cli.models",
     "cli.results",
+    "cli.shop",
 )
 
 app = typer.Typer(

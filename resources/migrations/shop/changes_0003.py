@@ -2,7 +2,7 @@
 
 Written by triggers under the name of the login (session_user), which SET ROLE does not change. Of member_contacts only
 the membership id is kept: a record that lives for ever must not hold what may have to be erased. Totals of a sale
-follow from its details and are not recorded. `transaction` says which changes were one; a reader that goes on from where it
+follow from its details and are not recorded. `transaction` says which changes were one; a reader that goes on where it
 stopped reads those below pg_snapshot_xmin(pg_current_snapshot()), for numbers are not given in the order of commits.
 """
 
