@@ -105,7 +105,8 @@ class PostgresRoles:
                 raise RightsRefused(
                     "Applying the policy to PostgreSQL left differences, and was taken back whole: "
                     + "; ".join(change.sentence for change in left)
-                    + ". Something grants them anew, or another superuser did: look into it by hand."
+                    + ". Is this login not the server's superuser, as whom `darkroom up` applies? Or did another "
+                    "role grant it?"
                 )
         return tuple(done)
 

@@ -36,9 +36,10 @@ _CHECKS: dict[str, tuple[LiteralString, ...]] = {
                     WHEN end_before IS NULL
                     THEN 'no version behind the current one of line ' || line_before
                     ELSE 'at or after ' || end_before || ', where the version of line ' || line_before || ' ends' END
-        FROM (SELECT *, lag(line) OVER versions AS line_before, lag(end_date) OVER versions AS end_before
+        FROM (SELECT *, lag(line) OVER versions AS line_before, lag(end_date) OVER versions AS end_before,
+                     lag(effective_date) OVER versions AS begun_before
               FROM loaded_items WINDOW versions AS (PARTITION BY item_id ORDER BY effective_date, line)) AS ordered
-        WHERE line_before IS NOT NULL AND (end_before IS NULL OR end_before > effective_date)
+        WHERE begun_before < effective_date AND (end_before IS NULL OR end_before > effective_date)
         """,
         """
         SELECT line, 'end_date', end_date::text, 'after effective_date, or empty for the current version'

@@ -62,7 +62,7 @@ def put_person(dsn: str, policy: Policy, name: str, groups: Sequence[str], passw
         raise PersonRefused(f"{named} is no group of the policy. Valid ones: {valid}.")
     who = sql.Identifier(name)
     with shop_errors(f"Making the login {name}"), psycopg.connect(dsn) as connection:
-        if not connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (name,)).fetchone():
+        if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,)).fetchone():
             connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(who))
         if password is not None:
             verifier = connection.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256").decode()
@@ -86,7 +86,7 @@ def remove_person(dsn: str, policy: Policy, name: str) -> bool:
     """
     person_name(name, policy)
     with shop_errors(f"Removing the login {name}"), psycopg.connect(dsn) as connection:
-        if not connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (name,)).fetchone():
+        if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,)).fetchone():
             return False
         connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", (name,))
         connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))

@@ -1,7 +1,8 @@
 """The shop's tables as CSV files: their columns, and reading a row with an error that names line and column.
 
 Pure: lines in, rows and faults out. What one row alone can say is judged here; what needs other rows (an unknown
-member, an item sold before it existed) is judged by the database (resources/shop_load.py), whose own rules stand behind both.
+member, an item sold before it existed) is judged by the database (resources/shop_load.py). The database's own rules
+stand behind both.
 Money and weights are Decimal; times have a zone and are UTC; ids are strings.
 """
 
@@ -100,9 +101,11 @@ def read_rows(file: ShopFile, lines: Iterable[str]) -> Iterator[Row | Fault]:
             )
             return
         places = [(column, header.index(column.name) if column.name in header else None) for column in file.columns]
+        line = reader.line_num + 1
         for fields in reader:
             if fields:
-                yield from _row(file, places, len(header), fields, reader.line_num)
+                yield from _row(file, places, len(header), fields, line)
+            line = reader.line_num + 1
     except csv.Error as error:
         yield Fault(file.name, reader.line_num, "(line)", str(error), "CSV with quotes that are closed (RFC 4180)")
 
