@@ -63,6 +63,21 @@ def schemas(policy: Policy) -> list[str]:
     return sorted({right.name for right in rights(policy) if right.kind == "schema"})
 
 
+def markdown_matrix(policy: Policy, schema: str) -> str:
+    """Who may do what in a schema, as a table of Markdown: a row a role, groups first, a column an object."""
+    held: dict[str, dict[str, list[str]]] = {}
+    for right in sorted(rights(policy)):
+        if right.name.startswith(f"{schema}."):
+            verb = f"{right.verb} ({right.column})" if right.column else right.verb
+            held.setdefault(right.role, {}).setdefault(right.name.removeprefix(f"{schema}."), []).append(verb)
+    objects = sorted({name for row in held.values() for name in row})
+    lines = [f"| role | {' | '.join(objects)} |", f"| --- |{' --- |' * len(objects)}"]
+    for role in sorted(held, key=lambda one: (one not in policy.groups, one)):
+        cells = (", ".join(held[role].get(name, [])) for name in objects)
+        lines.append(f"| {role} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def session_settings(sessions: Iterable[SessionSettings]) -> tuple[tuple[str, str], ...]:
     """What a session begins with, by name, sorted; of several groups the shortest time-out counts."""
     given = list(sessions)

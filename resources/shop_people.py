@@ -85,6 +85,8 @@ def remove_person(dsn: str, policy: Policy, name: str) -> bool:
         ShopRefused: it owns something; says what.
     """
     person_name(name, policy)
+    # A login with rights of its own could not be dropped; the policy gives a person none.
+    PostgresRoles(dsn, policy).apply()
     with shop_errors(f"Removing the login {name}"), psycopg.connect(dsn) as connection:
         if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,)).fetchone():
             return False

@@ -9,8 +9,11 @@ import click
 import pytest
 from typer.main import get_command
 
+from access.policy import load_policy
+from access.postgres_grants import markdown_matrix
 from cli.main import app
 from cli.settings import page
+from transforms.shop_rows import FILES
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -19,6 +22,19 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 def test_the_page_of_settings_is_what_the_command_prints() -> None:
     written = (ROOT / "docs" / "settings.md").read_text()
     assert written == page(), "write it anew: darkroom settings --markdown > docs/settings.md"
+
+
+def test_the_matrix_of_the_shops_rights_is_what_the_policy_says() -> None:
+    written = (ROOT / "docs" / "shop.md").read_text()
+    assert markdown_matrix(load_policy(), "shop") in written, (
+        "write it anew from access.postgres_grants.markdown_matrix"
+    )
+
+
+def test_the_page_of_the_shop_names_every_column_of_its_files() -> None:
+    written = (ROOT / "docs" / "shop.md").read_text()
+    for file in FILES:
+        assert f"| `{file.name}` | {', '.join(f'`{name}`' for name in file.names)} |" in written
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)

@@ -9,6 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from access.policy import load_policy
 from resources.postgres_roles import PostgresRoles
 from stack.people import person_dsn
 from tests.live_stack import LiveStack
@@ -30,8 +31,8 @@ def test_a_person_gets_a_login_that_works_as_it_stands_and_what_their_groups_may
     password = passfile.read_text().strip().split(":")[-1]
     assert password not in dsn
     with psycopg.connect(dsn, autocommit=True) as connection:
-        began = "SELECT current_setting('search_path'), current_setting('statement_timeout'), current_setting('lock_timeout')"
-        assert connection.execute(began).fetchone() == ("shop, pg_temp", "30s", "5s")
+        for name, value in (("search_path", "shop, pg_temp"), ("statement_timeout", "30s"), ("lock_timeout", "5s")):
+            assert connection.execute("SELECT current_setting(%s)", (name,)).fetchone() == (value,)
         connection.execute("UPDATE items SET cost = cost WHERE false")
         for statement in ("UPDATE sales SET status = 'packed'", "SELECT * FROM member_contacts", "SET ROLE sales"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -69,15 +70,13 @@ def test_a_wrong_password_and_a_person_with_rights_of_their_own_are_found(stack:
         connection.execute('GRANT INSERT ON shop.sales TO "test-person"')
         connection.execute('ALTER ROLE "test-person" SET statement_timeout = 0')
         scram = connection.execute(
-            "SELECT rolpassword LIKE 'SCRAM-SHA-256$%' FROM pg_authid WHERE rolname = %s", (person,)
+            "SELECT rolpassword LIKE 'SCRAM-SHA-256$%%' FROM pg_authid WHERE rolname = %s", (person,)
         )
         assert scram.fetchone() == (True,)
     done = stack.run("shop", "rights", check=False)
     assert done.returncode == 1
     assert "test-person has INSERT on table shop.sales" in done.stdout
     assert "test-person has statement_timeout = 0 of its own" in done.stdout
-    from access.policy import load_policy
-
     assert len(PostgresRoles(admin, load_policy()).apply()) == 2
     assert "All of it is as the policy says." in stack.run("shop", "rights").stdout
 

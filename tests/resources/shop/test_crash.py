@@ -1,4 +1,4 @@
-"""PostgreSQL killed with -9 in the middle of fifty writers: what was acknowledged is there, and nothing is half-written.
+"""PostgreSQL killed with -9 amid fifty writers: what was acknowledged is there, and nothing is half-written.
 
 On a server of its own, made as `up` makes one, so that nothing else notices.
 """
