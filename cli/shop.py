@@ -51,7 +51,8 @@ def rights() -> None:
     from rich.table import Table
 
     from access.policy import load_policy
-    from resources.postgres_roles import PostgresRoles, differences
+    from resources.postgres_differences import differences
+    from resources.postgres_roles import PostgresRoles
     from resources.rights_matrix import matrix
 
     policy = load_policy()

@@ -106,8 +106,8 @@ class Settings(BaseSettings):
     policy_dsn: str = Field(
         default="",
         description="libpq connection string of the role that applies the policy in PostgreSQL. Empty: the asset of "
-        "the policy only compares, and `darkroom up` applies; set, whoever may start runs may have the policy applied. A "
-        "wrong one: the asset's runs fail with a sentence, and nothing is changed.",
+        "the policy only compares, and `darkroom up` applies; set, whoever may start runs may have it applied. A wrong "
+        "one: the asset's runs fail with a sentence, and nothing is changed.",
     )
 
     mlflow_url: str = Field(
