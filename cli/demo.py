@@ -87,7 +87,7 @@ def run(home: Path, settings: Settings, console: Console, deadline: float, concu
     from cli.sent import Sent
     from resources.kafka import watermarks
     from resources.lake import open_lake
-    from transforms.recognition import DIGITS
+    from transforms.families import DIGITS
 
     began = time.monotonic()
     before = watermarks(settings, settings.topic)

@@ -1,11 +1,12 @@
-"""The demo's last part: what was sent is learned from, the model is promoted, and names what lives.
+"""The demo's last part: what was sent is learned from, each family's model is promoted, and names what lives.
 
-The job is the one that the schedule and the sensor ask for. The sensor may have been quicker: then there is nothing new
-to learn, and the champion's own figures are shown. What the test split says was not learned from.
+The jobs are those that the schedules and sensors ask for. A sensor may have been quicker: then there is nothing new to
+learn, and the champion's own figures are shown. What the test split says was not learned from.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,35 +17,42 @@ if TYPE_CHECKING:
     from cli.dagster_api import Run
     from resources.settings import Settings
 
-JOB = "train_digit_classifier"
+TRAIN_JOB_OF = "train_{}"
 NAMING_JOB = "recognise_images"
 
 
 @dataclass(frozen=True)
 class Learning:
-    """What came of it: the champion's version, its share of the test split, and images it has named."""
+    """What came of it: the digits' champion, its share of the test split, and the images that each model has named."""
 
     version: str
     right: int
     rows: int
-    recognised: int
     images: int
+    named: Mapping[str, int]
+    """Images that each family's champion has named, by its model's name."""
     kept: str = ""
     """Why the champion of before stayed, where a new challenger was no better."""
+
+    @property
+    def recognised(self) -> int:
+        """Images that were named; one of two families counts twice."""
+        return sum(self.named.values())
 
     @property
     def sentence(self) -> str:
         """For a person."""
         share = f"{self.right / self.rows:.1%}" if self.rows else "none"
         kept = f"{self.kept} " if self.kept else ""
+        each = ", ".join(f"{count:,} by {name}" for name, count in self.named.items())
         return kept + (
             f"Recognised: champion version {self.version} names {share} of the {self.rows} held-out digits right "
-            f"(it has not learned from them), and has named {self.recognised:,} of {self.images:,} images."
+            f"(it has not learned from them). Of {self.images:,} images have been named: {each}."
         )
 
 
 def learn(home: Path, settings: Settings, console: Console, deadline: float) -> Learning:
-    """Train by Dagster's job, and look at what came of it as anybody would.
+    """Train each family by Dagster's job, and look at what came of it as anybody would.
 
     Raises:
         PermanentFailure: the run failed; with its first error.
@@ -53,6 +61,7 @@ def learn(home: Path, settings: Settings, console: Console, deadline: float) -> 
     from cli.dagster_api import DagsterApi
     from cli.quarantine import dagster_url, wait_for
     from resources.failures import PermanentFailure
+    from transforms.families import FAMILIES
 
     kept = ""
     dagster = DagsterApi(dagster_url(home))
@@ -60,22 +69,25 @@ def learn(home: Path, settings: Settings, console: Console, deadline: float) -> 
         with console.status("learning from what was sent") as spinner:
 
             def run_of(job: str) -> Run:
-                said = "learning from what was sent" if job == JOB else "naming what was sent"
+                said = "naming what was sent" if job == NAMING_JOB else "learning from what was sent"
                 launched = dagster.launch(job, {})
                 return wait_for(
                     dagster, job, launched, deadline, lambda run: spinner.update(f"{said}: {run.status.lower()}")
                 )
 
-            run = run_of(JOB)
+            # The digits last: their run also names what is there.
+            runs = [run_of(TRAIN_JOB_OF.format(family.name)) for family in reversed(FAMILIES)]
             # A challenger that is no better stops at the blocking check, which is as it should be.
-            if run.status != "SUCCESS" and (kept := why_not_promoted(settings)):
-                run = run_of(NAMING_JOB)
+            if runs[-1].status != "SUCCESS" and (kept := why_not_promoted(settings)):
+                runs[-1] = run_of(NAMING_JOB)
     finally:
         dagster.close()
     found = look(settings, kept)
-    if found is None or run.status != "SUCCESS":
+    failed = next((run for run in runs if run.status != "SUCCESS"), None)
+    if found is None or failed is not None:
+        run = failed or runs[-1]
         raise PermanentFailure(
-            f"Run {run.id} of {JOB} ended as {run.status.lower()}: {run.error or 'and no model is champion'}. "
+            f"Run {run.id} of {run.job} ended as {run.status.lower()}: {run.error or 'and no model is champion'}. "
             f"See {dagster.url}/runs/{run.id}. The images are developed all the same."
         )
     return found
@@ -88,15 +100,15 @@ def why_not_promoted(settings: Settings) -> str:
     from resources.learning import compare
     from resources.mlflow_registry import ModelRegistry
     from resources.training_set import read_training_set
-    from transforms.recognition import DIGITS
+    from transforms.families import DIGITS
 
-    rows = read_training_set(open_lake(settings), open_key_store(settings))
+    rows = read_training_set(open_lake(settings), open_key_store(settings), DIGITS)
     verdict = compare(ModelRegistry(settings.mlflow_url), rows, DIGITS, settings.recognition_floor)
     return verdict.sentence if verdict.champion is not None and not verdict.passed else ""
 
 
 def look(settings: Settings, kept: str = "") -> Learning | None:
-    """The champion on the test split as it is now, and what it has named; None without a champion."""
+    """The digits' champion on the test split as it is now, and what all champions have named; None without it."""
     import polars as pl
 
     from resources.keys import open_key_store
@@ -105,18 +117,25 @@ def look(settings: Settings, kept: str = "") -> Learning | None:
     from resources.mlflow_registry import ModelRegistry
     from resources.registry import CHAMPION
     from resources.training_set import read_training_set
-    from transforms.recognition import DIGITS, SPLITS
+    from transforms.families import DIGITS, FAMILIES
+    from transforms.recognition import SPLITS
     from transforms.tables import IMAGE_FEATURES, RECOGNISED_IMAGES
 
     registry, lake = ModelRegistry(settings.mlflow_url), open_lake(settings)
-    champion = registry.at(DIGITS.name, CHAMPION)
+    champions = {family.name: registry.at(family.name, CHAMPION) for family in FAMILIES}
+    champion = champions[DIGITS.name]
     if champion is None:
         return None
-    rows = read_training_set(lake, open_key_store(settings))
+    rows = read_training_set(lake, open_key_store(settings), DIGITS)
     right, held_out = right_of(registry, champion, rows, DIGITS), len(rows.of(SPLITS[2])[1])
-    named = pl.scan_delta(lake.open(RECOGNISED_IMAGES.name)).filter(pl.col("model_version") == champion.mark)
-    counts = (
-        table.select(pl.len()).collect().item() for table in (named, pl.scan_delta(lake.open(IMAGE_FEATURES.name)))
-    )
-    recognised, images = counts
-    return Learning(champion.version, right or 0, held_out, recognised, images, kept)
+    answers = pl.scan_delta(lake.open(RECOGNISED_IMAGES.name))
+    named = {
+        name: answers.filter(pl.col("model") == name, pl.col("model_version") == one.mark)
+        .select(pl.col("id").n_unique())
+        .collect()
+        .item()
+        for name, one in champions.items()
+        if one is not None
+    }
+    images = pl.scan_delta(lake.open(IMAGE_FEATURES.name)).select(pl.len()).collect().item()
+    return Learning(champion.version, right or 0, held_out, images, named, kept)

@@ -20,7 +20,7 @@ MODEL = "digit_classifier"
 
 model_commands = typer.Typer(no_args_is_help=True, help="Versions of the models, and which of them names images.")
 
-Model = Annotated[str, typer.Option(help="Name of the registered model.")]
+Model = Annotated[str, typer.Option(help="Name of the registered model: digit_classifier, dominant_colour.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it. Without this, only say what it would do.")]
 Why = Annotated[str, typer.Option(help="Why; kept at the version. Needed with --yes.")]
 Who = Annotated[str | None, typer.Option(help="Who decides; this account's name unless given.")]
@@ -39,7 +39,7 @@ def list_versions(model: Model = MODEL) -> None:
     """The versions of a model, newest first: what they learned of, which is champion, and who made it that."""
     from rich.table import Table
 
-    versions = _registry().versions(model)
+    versions = _registry(model).versions(model)
     console = output()
     if not versions:
         console.print(f"There is no version of {model} yet: the job train_{model} makes the first.")
@@ -67,7 +67,7 @@ def promote_version(
     who: Who = None,
 ) -> None:
     """Make a version the champion, whatever the check says of it. A dry run unless --yes is given."""
-    registry = _registry()
+    registry = _registry(model)
     _move(registry, registry.version(model, version), yes, why, who)
 
 
@@ -78,7 +78,7 @@ def rollback(model: Model = MODEL, yes: Yes = False, why: Why = "", who: Who = N
     from resources.failures import PermanentFailure
     from resources.registry import CHAMPION
 
-    registry = _registry()
+    registry = _registry(model)
     champion = registry.at(model, CHAMPION)
     if champion is None:
         raise PermanentFailure(
@@ -117,7 +117,18 @@ def _move(registry: Registry, to: Version, yes: bool, why: str, who: str | None)
     )
 
 
-def _registry() -> Registry:
-    from resources.mlflow_registry import ModelRegistry
+def _registry(model: str) -> Registry:
+    """MLflow, once it has that model, or could.
 
-    return ModelRegistry(current_settings().mlflow_url)
+    Raises:
+        PermanentFailure: no family has a model of that name, and MLflow has none; lists the families'.
+    """
+    from resources.failures import PermanentFailure
+    from resources.mlflow_registry import ModelRegistry
+    from transforms.families import FAMILIES
+
+    registry = ModelRegistry(current_settings().mlflow_url)
+    names = [family.name for family in FAMILIES]
+    if model not in names and not registry.versions(model):
+        raise PermanentFailure(f"There is no model {model!r}. Valid ones for --model: {', '.join(names)}.")
+    return registry

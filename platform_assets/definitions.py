@@ -14,12 +14,12 @@ from platform_assets.images import (
 )
 from platform_assets.jobs import live_images
 from platform_assets.messages import label_corrections, land_messages, message_checks, recognised_stream
-from platform_assets.recognition import digit_classifier, recognised_images, training_set
-from platform_assets.recognition.jobs import recognise_images, train_digit_classifier
+from platform_assets.recognition import family_assets, recognised_images, recognition_quality, training_set
+from platform_assets.recognition.jobs import TRAINING_JOBS, recognise_images
 from platform_assets.upkeep import status, tables
 from resources.dagster_resources import resource_defs
 from sensors.kafka_offsets import kafka_offsets
-from sensors.learning import images_to_name, labels_grown, nightly_training
+from sensors.learning import LEARNING_SENSORS, NIGHTLY_SCHEDULES
 from sensors.messages import messages_waiting
 from sensors.run_failures import run_failures
 from sensors.schedules import hourly_upkeep, nightly_access
@@ -32,25 +32,27 @@ defs = dg.Definitions(
         image_features.image_features,
         daily_uploads.daily_uploads,
         training_set.training_set,
-        digit_classifier.digit_classifier,
-        digit_classifier.champion,
+        *(asset for one in family_assets.ALL for asset in (one.model, one.champion)),
         recognised_images.recognised_images,
         label_corrections,
         recognised_stream,
+        recognition_quality.recognition_quality,
         access_policy,
     ],
     asset_checks=[
         *checks.CHECKS,
         image_features.image_features_checks,
         training_set.training_set_checks,
-        digit_classifier.better_than_champion,
+        *(one.better for one in family_assets.ALL),
         recognised_images.recognised_images_checks,
         *message_checks,
+        recognition_quality.recognition_quality_checks,
+        recognition_quality.quality_checks,
         postgres_as_the_policy_says,
     ],
     jobs=[
         live_images,
-        train_digit_classifier,
+        *TRAINING_JOBS,
         recognise_images,
         land_messages,
         replay.replay_quarantine,
@@ -58,8 +60,8 @@ defs = dg.Definitions(
         status.rebuild_status,
         access_policy_job,
     ],
-    sensors=[kafka_offsets, labels_grown, images_to_name, messages_waiting, run_failures],
-    schedules=[hourly_upkeep, nightly_training, nightly_access],
+    sensors=[kafka_offsets, *LEARNING_SENSORS, messages_waiting, run_failures],
+    schedules=[hourly_upkeep, *NIGHTLY_SCHEDULES, nightly_access],
     resources=resource_defs(),
     # One process a run: starting one costs five CPU-seconds, more than most steps.
     executor=dg.in_process_executor,

@@ -15,13 +15,14 @@ from __future__ import annotations
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing.context import SpawnContext, SpawnProcess
 from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
@@ -31,6 +32,8 @@ from transforms.images import Developed, Limits, Rejected
 from transforms.reasons import Reason
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from resources.settings import Settings
 
 CHUNK_IMAGES = 8
@@ -40,6 +43,7 @@ _PATIENCE = 2
 _GRACE_SECONDS = 120.0
 
 Verdict = Developed | Rejected
+T = TypeVar("T")
 
 
 class DecodingUnavailable(TransientFailure):
@@ -55,6 +59,8 @@ class _Chunk:
 class DecodePool:
     """Develops images in worker processes. Processes start at first use; close it, or use it as a context manager.
 
+    `features` may be called from several threads at once; `map` from one at a time.
+
     Args:
         settings: decode_workers, decode_memory_mb, decode_timeout_seconds, and the limits of an image.
     """
@@ -65,6 +71,17 @@ class DecodePool:
         self._memory = settings.decode_memory_mb * 1024 * 1024
         self._timeout = settings.decode_timeout_seconds
         self._pool: ProcessPool | None = None
+        self._lock = threading.Lock()
+
+    def features(self, image: bytes | memoryview) -> np.ndarray | Rejected:
+        """The features of one image's thumbnail (`transforms.features`), or why it has none; it waits for no others.
+
+        No picture is decoded in this process, not even the thumbnail, which does not travel.
+
+        Raises:
+            DecodingUnavailable: workers cannot be started, or the pool was closed meanwhile. Nothing was judged.
+        """
+        return self._alone(bytes(image), decode_worker.measure_chunk)
 
     def map(self, images: Iterable[bytes | memoryview]) -> Iterator[Verdict]:
         """Verdicts in the order of the images. Reads ahead by two chunks a worker at most, so memory stays bounded.
@@ -76,7 +93,7 @@ class DecodePool:
         ahead: deque[_Chunk] = deque()
         try:
             for chunk in chunks:
-                ahead.append(_Chunk(chunk, self._schedule(chunk)))
+                ahead.append(_Chunk(chunk, self._schedule(chunk, decode_worker.develop_chunk)))
                 if len(ahead) > 2 * self._workers:
                     yield from self._results(ahead.popleft())
             while ahead:
@@ -87,7 +104,8 @@ class DecodePool:
 
     def close(self) -> None:
         """End the worker processes; those that still decode are stopped."""
-        pool, self._pool = self._pool, None
+        with self._lock:
+            pool, self._pool = self._pool, None
         if pool is not None:
             pool.stop()
             pool.join()
@@ -100,17 +118,19 @@ class DecodePool:
     ) -> None:
         self.close()
 
-    def _schedule(self, images: list[bytes]) -> ProcessFuture[list[Verdict]]:
-        if self._pool is None:
-            limits = self.limits
-            self._pool = ProcessPool(
-                max_workers=self._workers,
-                initializer=decode_worker.start,
-                initargs=(limits.max_bytes, limits.max_pixels, limits.thumbnail_pixels, self._memory),
-                context=_BareSpawn(),
-            )
+    def _schedule(self, images: list[bytes], task: Callable[[Sequence[bytes]], list[T]]) -> ProcessFuture[list[T]]:
+        with self._lock:
+            if self._pool is None:
+                limits = self.limits
+                self._pool = ProcessPool(
+                    max_workers=self._workers,
+                    initializer=decode_worker.start,
+                    initargs=(limits.max_bytes, limits.max_pixels, limits.thumbnail_pixels, self._memory),
+                    context=_BareSpawn(),
+                )
+            pool = self._pool
         try:
-            return self._pool.schedule(decode_worker.develop_chunk, args=(images,), timeout=self._timeout)
+            return pool.schedule(task, args=(images,), timeout=self._timeout)
         except RuntimeError as error:
             raise self._unavailable(error) from error
 
@@ -121,9 +141,9 @@ class DecodePool:
             raise self._unavailable(error) from error
         except Exception:
             # Whatever it was, one of these images did it; alone, each gets its own verdict.
-            return [self._alone(image) for image in chunk.images]
+            return [self._alone(image, decode_worker.develop_chunk) for image in chunk.images]
 
-    def _alone(self, image: bytes) -> Verdict:
+    def _alone(self, image: bytes, task: Callable[[Sequence[bytes]], list[T]]) -> T | Rejected:
         """One image in a task of its own, with a second try where its process died or its time ran out.
 
         Neither need have been the image's doing (the machine may have slept), and a verdict is for good.
@@ -131,7 +151,7 @@ class DecodePool:
         died = late = 0
         while True:
             try:
-                return self._wait(self._schedule([image]))[0]
+                return self._wait(self._schedule([image], task))[0]
             except (BrokenProcessPool, DecodingUnavailable) as error:
                 raise self._unavailable(error) from error
             except FutureTimeout:
@@ -160,7 +180,7 @@ class DecodePool:
             f"Decoding needed more than the {self._memory // 1024 // 1024} MiB that one image may use.",
         )
 
-    def _wait(self, future: ProcessFuture[list[Verdict]]) -> list[Verdict]:
+    def _wait(self, future: ProcessFuture[list[T]]) -> list[T]:
         # Everything ahead of this task in the queue has its own time limit, so that a wait without end means a stuck
         # pool.
         longest = self._timeout * (2 * self._workers + 2) + _GRACE_SECONDS
@@ -169,6 +189,9 @@ class DecodePool:
         except FutureTimeout:
             if future.done():
                 raise
+        except CancelledError:
+            # Another thread closed the pool: that says nothing about these images.
+            raise DecodingUnavailable("the pool of decoding processes was closed meanwhile") from None
         raise DecodingUnavailable(f"no answer of a decoding process in {longest:g} s")
 
     def _unavailable(self, error: Exception) -> DecodingUnavailable:

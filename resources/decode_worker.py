@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from transforms.images import Developed, Limits, Rejected
 
 _THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_THREAD_LIMIT")
@@ -29,7 +31,8 @@ def start(max_bytes: int, max_pixels: int, thumbnail_pixels: int, memory_bytes: 
 
     from PIL import Image
 
-    from transforms.images import Limits, develop, harden_pillow
+    from transforms.features import features
+    from transforms.images import Developed, Limits, develop, harden_pillow
 
     limits = Limits(max_bytes, max_pixels, thumbnail_pixels)
     harden_pillow(max_pixels)
@@ -37,7 +40,9 @@ def start(max_bytes: int, max_pixels: int, thumbnail_pixels: int, memory_bytes: 
         # One of each loads what is loaded late (scipy's transforms among it), so that the limit finds it in place.
         first = io.BytesIO()
         Image.new("RGB", (64, 48), "grey").save(first, name)
-        develop(first.getvalue(), limits)
+        developed = develop(first.getvalue(), limits)
+        if isinstance(developed, Developed):
+            features(developed.thumbnail)
     most = address_space() + memory_bytes
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     resource.setrlimit(resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
@@ -55,6 +60,18 @@ def develop_chunk(images: Sequence[bytes]) -> list[Developed | Rejected]:
     if _limits is None:
         raise RuntimeError("This process was not started by resources.compute: it has no limits, and decodes nothing.")
     return [develop(image, _limits) for image in images]
+
+
+def measure_chunk(images: Sequence[bytes]) -> list[np.ndarray | Rejected]:
+    """Develop images, and take the features of what thumbnails they give; as for the batch lane, which stores both.
+
+    Raises:
+        MemoryError: as `develop_chunk` does.
+    """
+    from transforms.features import features
+    from transforms.images import Developed
+
+    return [features(one.thumbnail) if isinstance(one, Developed) else one for one in develop_chunk(images)]
 
 
 def address_space() -> int:

@@ -115,7 +115,7 @@ def train_challenger(registry: Registry, rows: TrainingRows, family: Family, run
         "manifest of the training set": rows.manifest,
         "Dagster run": run_id,
     }
-    card = model_card(family.name, facts, test, validation, by_class)
+    card = model_card(family.name, facts, test, validation, by_class, own=family.examples is not None)
     version = registry.register(
         Learned(
             model=family.name,

@@ -76,6 +76,11 @@ def recognising_of(model: str, mark: str) -> Callable[[Position], str]:
     return lambda at: f"recognise-{model}-{mark}-{at.app_id}"
 
 
+def merging_of(at: Position) -> str:
+    """Application id under which recognised_images keeps the last answer of the sub-second lane that it took in."""
+    return f"merge-{at.app_id}"
+
+
 def read_progress(lake: Lake, state: TopicState) -> Progress:
     """Read the identifiers of bronze and of both derived tables for what the broker holds.
 

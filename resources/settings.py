@@ -120,6 +120,23 @@ class Settings(BaseSettings):
         description="Accuracy on the test split below which no model becomes champion, also where there is none. Too "
         "high: nothing is ever recognised. Too low: the first model is promoted however bad it is.",
     )
+    recognition_warn: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.94,
+        description="Share of a day's labelled images, not learned from, that the champion must name right; below it "
+        "the check warns, below recognition_floor it is an error. Too high: a warning every day. Too low: "
+        "a model that gets worse is noticed late; below recognition_floor no warning comes first.",
+    )
+    drift_warn: Annotated[float, Field(gt=0)] = Field(
+        default=0.1,
+        description="Population stability index of the last day's features from which on the check warns. Too high: "
+        "a change is noticed late, and above drift_error no warning comes first. Too low: chance alone warns, for 300 "
+        "images have 0.08 without any drift.",
+    )
+    drift_error: Annotated[float, Field(gt=0)] = Field(
+        default=0.25,
+        description="The same, from which on it is an error; nothing is stopped by it. Too high: images that the model "
+        "was never shown go unnoticed. Too low: an error for what a nightly training takes in.",
+    )
     recognition_growth: Annotated[float, Field(gt=0, le=100)] = Field(
         default=0.2,
         description="Share by which labelled images must have grown since the champion learned before training is "

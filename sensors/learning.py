@@ -1,8 +1,9 @@
 """Wakes learning and the batch lane: every night, when labels have grown, and when there is something to name.
 
-None of them asks MLflow, whose client would cost every code server seconds and 150 MB: the champion's version, and what
-it learned of, stand in the materializations of `recognition/champion`. Labels are counted by whether the sealed column
-is null; no label is opened. A registry that was emptied is noticed by the nightly run, which trains anew.
+One sensor and one schedule a family (`transforms.families`). None of them asks MLflow, whose client would cost every
+code server seconds and 150 MB: a champion's version, and what it learned of, stand in the materializations of
+`recognition/NAME/champion`. A registry that was emptied is noticed by the nightly run, which trains anew. Labels are
+counted by whether the sealed column is null; no label is opened, so that those of all families are counted together.
 
 A tick that finds the lake away is skipped with a sentence. What a run was asked for at is remembered, so that a
 challenger that is no better does not have the machine train again for every image: labels must grow by the share anew.
@@ -17,11 +18,11 @@ import dagster as dg
 
 from resources.dagster_resources import LakeResource, SettingsResource
 from resources.failures import PlatformFailure, first_line
+from transforms.families import FAMILIES
+from transforms.recognition import Family
 from transforms.tables import IMAGE_FEATURES, PROCESSED_IMAGES
 
-TRAIN_JOB = "train_digit_classifier"
 RECOGNISE_JOB = "recognise_images"
-CHAMPION = dg.AssetKey(["recognition", "champion"])
 LEARNED_OF = "labelled images it learned of"
 
 AFTER_FAILURE_SECONDS = 300.0
@@ -35,6 +36,16 @@ _UNFINISHED = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+
+
+def champion_key(family: Family) -> dg.AssetKey:
+    """The asset whose materializations say which version is champion."""
+    return dg.AssetKey(["recognition", family.name, "champion"])
+
+
+def train_job_name(family: Family) -> str:
+    """The job that trains a family's model."""
+    return f"train_{family.name}"
 
 
 def wanted(labelled: int, learned_of: int, asked_at: int, least: int, share: float) -> str | None:
@@ -53,49 +64,82 @@ def wanted(labelled: int, learned_of: int, asked_at: int, least: int, share: flo
     return f"labelled images grew from {before} to {labelled}" if labelled >= before * (1 + share) else None
 
 
-@dg.sensor(
-    job_name=TRAIN_JOB,
-    minimum_interval_seconds=60,
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Asks for training when the labelled images have grown by a share since the champion learned.",
-)
-def labels_grown(
-    context: dg.SensorEvaluationContext, settings: SettingsResource, lake: LakeResource
-) -> dg.SensorResult | dg.SkipReason:
-    """One tick: count only where the table has moved."""
-    loaded = settings.load()
-    cursor = _cursor(context.cursor)
-    try:
-        version, labelled = _labelled(lake, cursor)
-    except PlatformFailure as failure:
-        return dg.SkipReason(first_line(failure))
-    why = wanted(
-        labelled,
-        _of_champion(context.instance, LEARNED_OF),
-        cursor["asked"],
-        loaded.recognition_least,
-        loaded.recognition_growth,
+def training_sensor(family: Family) -> dg.SensorDefinition:
+    """What asks for a family's training between two nights."""
+    return _labels_grown(family) if family.take is not None else _first_model(family)
+
+
+def _labels_grown(family: Family) -> dg.SensorDefinition:
+    @dg.sensor(
+        name=f"{family.name}_labels_grown",
+        job_name=train_job_name(family),
+        minimum_interval_seconds=60,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Asks for training when the labelled images have grown by a share since the champion learned.",
     )
-    kept = {"version": version, "labelled": labelled, "asked": labelled if why else cursor["asked"]}
-    if why is None:
-        return dg.SensorResult(skip_reason=f"{labelled} labelled images: not grown enough", cursor=json.dumps(kept))
-    request = dg.RunRequest(run_key=f"labelled-{labelled}", tags={"darkroom/why": why})
-    return dg.SensorResult(run_requests=[request], cursor=json.dumps(kept))
+    def labels_grown(
+        context: dg.SensorEvaluationContext, settings: SettingsResource, lake: LakeResource
+    ) -> dg.SensorResult | dg.SkipReason:
+        """One tick: count only where the table has moved."""
+        loaded = settings.load()
+        cursor = _cursor(context.cursor)
+        try:
+            version, labelled = _labelled(lake, cursor)
+        except PlatformFailure as failure:
+            return dg.SkipReason(first_line(failure))
+        why = wanted(
+            labelled,
+            _of_champion(context.instance, family, LEARNED_OF),
+            cursor["asked"],
+            loaded.recognition_least,
+            loaded.recognition_growth,
+        )
+        kept = {"version": version, "labelled": labelled, "asked": labelled if why else cursor["asked"]}
+        if why is None:
+            return dg.SensorResult(skip_reason=f"{labelled} labelled images: not grown enough", cursor=json.dumps(kept))
+        request = dg.RunRequest(run_key=f"labelled-{labelled}", tags={"darkroom/why": why})
+        return dg.SensorResult(run_requests=[request], cursor=json.dumps(kept))
+
+    return labels_grown
+
+
+def _first_model(family: Family) -> dg.SensorDefinition:
+    @dg.sensor(
+        name=f"{family.name}_first_model",
+        job_name=train_job_name(family),
+        minimum_interval_seconds=60,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Asks for training once there are images and no champion: its examples come along.",
+    )
+    def first_model(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.RunRequest | dg.SkipReason:
+        """One tick; a run that failed is asked for again by the night."""
+        if _of_champion(context.instance, family, "version"):
+            return dg.SkipReason("there is a champion: the night trains anew where the release has another recipe")
+        try:
+            rows = _rows(lake)
+        except PlatformFailure as failure:
+            return dg.SkipReason(first_line(failure))
+        if not rows:
+            return dg.SkipReason("no image has features yet")
+        return dg.RunRequest(run_key=f"first-{family.recipe}", tags={"darkroom/why": "images and no model yet"})
+
+    return first_model
 
 
 @dg.sensor(
     job_name=RECOGNISE_JOB,
     minimum_interval_seconds=120,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Asks the champion to name images when some came since it last did.",
+    description="Asks the champions to name images when some came since they last did.",
 )
 def images_to_name(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult | dg.SkipReason:
     """One tick: rows of image_features, from its log alone, against those at the last run asked for."""
-    champion = _of_champion(context.instance, "version")
-    if not champion:
+    versions = [_of_champion(context.instance, family, "version") for family in FAMILIES]
+    if not any(versions):
         return dg.SkipReason("no champion yet: nothing can be named")
     runs = dg.RunsFilter(statuses=_UNFINISHED)
-    if any(run.job_name in (TRAIN_JOB, RECOGNISE_JOB) for run in context.instance.get_runs(filters=runs, limit=50)):
+    naming = (RECOGNISE_JOB, *map(train_job_name, FAMILIES))
+    if any(run.job_name in naming for run in context.instance.get_runs(filters=runs, limit=50)):
         return dg.SkipReason("a run that names images is in flight")
     try:
         rows = _rows(lake)
@@ -103,7 +147,7 @@ def images_to_name(context: dg.SensorEvaluationContext, lake: LakeResource) -> d
         return dg.SkipReason(first_line(failure))
     if not rows:
         return dg.SkipReason("no image has features yet")
-    standing = f"{champion}-{rows}"
+    standing = f"{'.'.join(map(str, versions))}-{rows}"
     why = f"{rows} images have features"
     last = context.instance.get_run_records(dg.RunsFilter(job_name=RECOGNISE_JOB), limit=1)
     if standing == context.cursor:
@@ -132,28 +176,33 @@ def _asked_again(last: dg.RunRecord | None, now: float) -> tuple[float | None, s
     return None, "nothing new to name"
 
 
-@dg.schedule(
-    name="nightly_training",
-    job_name=TRAIN_JOB,
-    cron_schedule="23 3 * * *",
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Learns from the living days every night, and names what the champion has not named.",
-)
-def nightly_training(
-    context: dg.ScheduleEvaluationContext, settings: SettingsResource, lake: LakeResource
-) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """A run, unless there is too little to learn from and nothing was ever learned."""
-    least = settings.load().recognition_least
-    try:
-        _, labelled = _labelled(lake, _cursor(None))
-    except PlatformFailure as failure:
-        yield dg.SkipReason(first_line(failure))
-        return
-    if labelled < least and not _of_champion(context.instance, "version"):
-        yield dg.SkipReason(f"{labelled} labelled images, and a first model is made of {least} (recognition_least)")
-    else:
-        yield dg.RunRequest(tags={"darkroom/why": "nightly"})
+def nightly_training(family: Family) -> dg.ScheduleDefinition:
+    """What asks for a family's training every night."""
+
+    @dg.schedule(
+        name=f"{family.name}_nightly",
+        job_name=train_job_name(family),
+        cron_schedule="23 3 * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Learns from the living days every night, and names what the champion has not named.",
+    )
+    def nightly(
+        context: dg.ScheduleEvaluationContext, settings: SettingsResource, lake: LakeResource
+    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        """A run, unless there is too little to learn from and nothing was ever learned."""
+        least = settings.load().recognition_least if family.take is not None else 0
+        try:
+            labelled = _labelled(lake, _cursor(None))[1] if least else 0
+        except PlatformFailure as failure:
+            yield dg.SkipReason(first_line(failure))
+            return
+        if labelled < least and not _of_champion(context.instance, family, "version"):
+            yield dg.SkipReason(f"{labelled} labelled images, and a first model is made of {least} (recognition_least)")
+        else:
+            yield dg.RunRequest(tags={"darkroom/why": "nightly"})
+
+    return nightly
 
 
 def _labelled(lake: LakeResource, cursor: dict[str, int]) -> tuple[int, int]:
@@ -184,9 +233,9 @@ def _rows(lake: LakeResource) -> int:
     return rows
 
 
-def _of_champion(instance: dg.DagsterInstance, name: str) -> int:
-    """A number in the newest materialization of the champion; 0 where there is none."""
-    event = instance.get_latest_materialization_event(CHAMPION)
+def _of_champion(instance: dg.DagsterInstance, family: Family, name: str) -> int:
+    """A number in the newest materialization of a champion; 0 where there is none."""
+    event = instance.get_latest_materialization_event(champion_key(family))
     found = event.asset_materialization.metadata.get(name) if event and event.asset_materialization else None
     value: Any = found.value if found is not None else 0
     return int(value) if str(value).isdecimal() else 0
@@ -203,3 +252,7 @@ def _cursor(text: str | None) -> dict[str, int]:
     return {
         name: value if isinstance(value, int) else (-1 if name == "version" else 0) for name, value in found.items()
     }
+
+
+LEARNING_SENSORS = (*(training_sensor(family) for family in FAMILIES), images_to_name)
+NIGHTLY_SCHEDULES = tuple(nightly_training(family) for family in FAMILIES)

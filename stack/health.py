@@ -15,7 +15,7 @@ import psycopg
 from resources.settings import Settings
 from stack import kafka_admin, postgres
 from stack.paths import Layout
-from stack.services import STREAMS, UPLOADS, code_socket
+from stack.services import RECOGNISER, STREAMS, UPLOADS, code_socket
 from stack.state import DAGSTER_DATABASE, StackState, postgres_dsn
 
 DAEMON_TYPE = "SENSOR"
@@ -55,7 +55,7 @@ class Probes:
             "daemon": lambda: self._daemon(since),
             "webserver": self._webserver,
             "mlflow": self._mlflow,
-            **dict.fromkeys((*UPLOADS, STREAMS), lambda: self._door(name)),
+            **dict.fromkeys((*UPLOADS, STREAMS, RECOGNISER), lambda: self._door(name)),
         }
         return probes[name]()
 

@@ -20,13 +20,24 @@ from stack.paths import Layout
 from stack.processes import SERVICE, STACK
 from stack.state import StackState, identity_overrides, mlflow_store
 
-PORTS = ("postgres", "kafka", "kafka-controller", "dagster", "mlflow", "uploads-1", "uploads-2", "streams")
+PORTS = (
+    "postgres",
+    "kafka",
+    "kafka-controller",
+    "dagster",
+    "mlflow",
+    "uploads-1",
+    "uploads-2",
+    "streams",
+    "recogniser",
+)
 UPLOADS = ("uploads-1", "uploads-2")
 STREAMS = "streams"
 MLFLOW = "mlflow"
+RECOGNISER = "recogniser"
 # Waves in which services stop: the reverse of what each needs. Known without any settings, so that `down` always works.
 STOP_WAVES = (
-    ("uploads-1", "uploads-2", "streams", "webserver", "daemon"),
+    ("uploads-1", "uploads-2", "streams", "recogniser", "webserver", "daemon"),
     ("code-server", "mlflow"),
     ("kafka", "postgres"),
 )
@@ -60,6 +71,7 @@ def services(layout: Layout, state: StackState, settings: Settings) -> list[Serv
     # A home of before these services has no port for them until the next `up`; `status` and `down` work until then.
     doors += [_door(layout, state, STREAMS, "streams")] if STREAMS in ports else []
     learning = [_mlflow(layout, state)] if MLFLOW in ports else []
+    learning += [_recogniser(layout, state)] if RECOGNISER in ports and MLFLOW in ports else []
     return [
         Service(
             "postgres",
@@ -106,17 +118,34 @@ def services(layout: Layout, state: StackState, settings: Settings) -> list[Serv
 
 def _door(layout: Layout, state: StackState, name: str, identity: str) -> Service:
     """An instance of services/<identity>, with that identity's certificates."""
-    port = state.ports[name]
-    command = (sys.executable, "-m", f"services.{identity}", "--port", str(port))
     return Service(
         name,
-        (*command, "--certificate", str(layout.certificate(identity)), "--key", str(layout.key(identity))),
+        _serving(layout, state, name, identity),
         needs=("postgres", "kafka"),
         environment=_environment(layout, state, identity),
         # Requests under way have 30 s, and the producer 10 s to hand over what it holds.
         stop_seconds=45,
-        url=f"https://127.0.0.1:{port}",
+        url=f"https://127.0.0.1:{state.ports[name]}",
     )
+
+
+def _recogniser(layout: Layout, state: StackState) -> Service:
+    """The sub-second lane; it reaches no database."""
+    return Service(
+        RECOGNISER,
+        _serving(layout, state, RECOGNISER, RECOGNISER),
+        needs=("kafka", MLFLOW),
+        environment=_environment(layout, state, RECOGNISER),
+        # What is under way is answered first, and the group is left.
+        stop_seconds=45,
+        url=f"https://127.0.0.1:{state.ports[RECOGNISER]}",
+    )
+
+
+def _serving(layout: Layout, state: StackState, name: str, identity: str) -> tuple[str, ...]:
+    """The command of services/<identity>, with that identity's certificates."""
+    command = (sys.executable, "-m", f"services.{identity}", "--port", str(state.ports[name]))
+    return (*command, "--certificate", str(layout.certificate(identity)), "--key", str(layout.key(identity)))
 
 
 def _mlflow(layout: Layout, state: StackState) -> Service:

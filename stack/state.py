@@ -17,7 +17,7 @@ from stack.errors import StackError, StackMissing
 from stack.paths import Layout, write_private
 
 VERSION = 1
-IDENTITIES = ("broker", "admin", "uploads", "streams", "dagster", "mlflow", "operator", "shop")
+IDENTITIES = ("broker", "admin", "uploads", "streams", "recogniser", "dagster", "mlflow", "operator", "shop")
 # Identities that log into PostgreSQL under another role's name.
 ROLES = {"admin": "postgres"}
 PLATFORM_DATABASE = "platform"

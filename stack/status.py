@@ -13,7 +13,7 @@ from resources.settings import Settings, load_settings
 from stack.errors import StackError
 from stack.health import Probes
 from stack.paths import Layout
-from stack.services import MLFLOW, STREAMS, UPLOADS, Service, services
+from stack.services import MLFLOW, RECOGNISER, STREAMS, UPLOADS, Service, services
 from stack.state import StackState, identity_overrides, load_state, postgres_dsn
 from stack.supervision import Supervisor
 from transforms.tables import TABLES
@@ -54,6 +54,7 @@ def describe(home: Path) -> dict[str, Any]:
             **_asking(layout),
         },
         "streams": {"url": stream_url(state), **_asking(layout)},
+        "recogniser": {"url": _url(state, RECOGNISER), "ca": str(layout.ca)},
     }
 
 
@@ -67,6 +68,11 @@ def stream_url(state: StackState) -> str | None:
     """Where machines send; None in a home of before this door, until the next `up` has given it a port."""
     port = state.ports.get(STREAMS)
     return None if port is None else f"wss://127.0.0.1:{port}/v1/stream"
+
+
+def _url(state: StackState, name: str) -> str | None:
+    port = state.ports.get(name)
+    return None if port is None else f"https://127.0.0.1:{port}"
 
 
 def _command() -> list[str]:

@@ -8,7 +8,7 @@ import pkgutil
 import pytest
 
 import benchmarks
-from benchmarks import developing, landing, lane
+from benchmarks import developing, landing, lane, learning, scd2
 from benchmarks.figures import Figure, print_table
 from tests.live_stack import LiveStack
 
@@ -26,6 +26,21 @@ def test_developing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(developing, "ROUNDS", 1)
     monkeypatch.setattr(developing, "IMAGES", 2)
     assert all(figure.value > 0 for figure in developing.run())
+
+
+def test_training_and_naming_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learning, "ROUNDS", 1)
+    monkeypatch.setattr(learning, "IMAGES", 200)
+    assert all(figure.value > 0 for figure in learning.run())
+
+
+def test_item_versions_are_measured_and_the_touched_keys_alone_give_the_whole_history(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes = {"ITEMS": 2_000, "CHANGED": 40, "NEW": 10, "REMOVED": 5, "SALES": 1_000, "MANY": 10_000, "REPEATS": 1}
+    for name, size in sizes.items():
+        monkeypatch.setattr(scd2, name, size)
+    assert all(figure.value > 0 for figure in scd2.run())
 
 
 @pytest.mark.stack

@@ -16,6 +16,7 @@ from dagster_cloud_cli.config.models import DagsterCloudYaml
 
 from platform_assets.definitions import defs
 from platform_assets.jobs import LIVE_JOB
+from transforms.families import FAMILIES
 from transforms.tables import LABEL_CORRECTIONS, TABLES
 
 ROOT = Path(__file__).parent.parent
@@ -146,7 +147,7 @@ def test_every_table_has_a_pool_a_freshness_policy_and_a_schema_check(table):
 
 def test_whoever_writes_a_table_holds_its_pool():
     """Bug prevented: compaction of quarantine beside developing, for each held another pool."""
-    jobs = ("live_images", "replay_quarantine", "upkeep_tables", "train_digit_classifier")
+    jobs = ("live_images", "replay_quarantine", "upkeep_tables", "train_digit_classifier", "train_dominant_colour")
     writers = {op.name: op.pool for job in jobs for op in _ops(job)}
     silver = {writers["developed_images"], writers["replay_quarantined_records"]}
     assert {writers["upkeep_processed_images"], writers["upkeep_quarantined_images"]} == silver
@@ -154,7 +155,8 @@ def test_whoever_writes_a_table_holds_its_pool():
         name = table.name.split("/")[-1]
         if name not in ("processed_images", "quarantined_images"):
             assert writers[f"upkeep_{name}"] == writers[name] == table.name
-    assert writers["digit_classifier"] == writers["champion"] == "recognition/digit_classifier"
+    for family in FAMILIES:
+        assert writers[family.name] == writers[f"{family.name}_champion"] == f"recognition/{family.name}"
 
 
 def _ops(job: str) -> list[dg.OpDefinition]:
@@ -177,13 +179,14 @@ def test_a_failed_comparison_with_the_broker_stops_developing():
     assert "bronze_checks" in sources
 
 
-def test_a_challenger_that_is_no_better_stops_the_alias_from_moving():
-    job = defs.resolve_job_def("train_digit_classifier")
-    key = dg.AssetCheckKey(dg.AssetKey(["recognition", "digit_classifier"]), "better_than_champion")
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_a_challenger_that_is_no_better_stops_the_alias_from_moving(family):
+    job = defs.resolve_job_def(f"train_{family.name}")
+    key = dg.AssetCheckKey(dg.AssetKey(["recognition", family.name]), "better_than_champion")
     assert job.asset_layer.get(key).blocking
-    promoted = next(deps for node, deps in job.dependencies.items() if node.name == "champion")
+    promoted = next(deps for node, deps in job.dependencies.items() if node.name == f"{family.name}_champion")
     sources = {edge.node for found in promoted.values() for edge in found.get_node_dependencies()}
-    assert "recognition__digit_classifier_better_than_champion" in sources
+    assert f"recognition__{family.name}_better_than_champion" in sources
 
 
 def test_the_live_job_takes_the_images_all_the_way():
@@ -197,7 +200,8 @@ def test_sensors_and_schedule_are_on_by_default_and_name_jobs_that_exist():
     repository = defs.get_repository_def()
     assert {sensor.name for sensor in repository.sensor_defs} == {
         "kafka_offsets",
-        "labels_grown",
+        "digit_classifier_labels_grown",
+        "dominant_colour_first_model",
         "images_to_name",
         "messages_waiting",
         "run_failures",
@@ -205,7 +209,8 @@ def test_sensors_and_schedule_are_on_by_default_and_name_jobs_that_exist():
     assert all(sensor.default_status is dg.DefaultSensorStatus.RUNNING for sensor in repository.sensor_defs)
     assert {schedule.name for schedule in repository.schedule_defs} == {
         "hourly_upkeep",
-        "nightly_training",
+        "digit_classifier_nightly",
+        "dominant_colour_nightly",
         "nightly_access",
     }
     assert all(schedule.default_status is dg.DefaultScheduleStatus.RUNNING for schedule in repository.schedule_defs)

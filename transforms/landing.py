@@ -149,7 +149,7 @@ class Batch:
         # While the values are still in the processor's cache.
         sha256 = hashlib.sha256
         self._digests += [None if value is None else sha256(value).digest() for value in values]
-        headers = _headers_of(records)
+        headers = headers_of(records)
         self._header_counts += [-1 if pairs is None else len(pairs) for pairs in headers]
         # Flat at once: millions of pairs kept would have the garbage collector walk over all of them again and again.
         pairs = list(chain.from_iterable(filter(None, headers)))
@@ -210,7 +210,12 @@ class Batch:
         return column, _days(append_days, counts, self._header_names, name_array, self._header_values)
 
 
-def _headers_of(records: Sequence[Record]) -> list[Headers | None]:
+def headers_of(records: Sequence[Record]) -> list[Headers | None]:
+    """Headers of each record; names that are not UTF-8 become U+FFFD.
+
+    By `map`, and never as `record.headers()`: Python 3.11 calls a client's method directly there, and the error of such
+    a name then shows at some later statement.
+    """
     found: list[Headers | None] = []
     read = map(type(records[0]).headers, records)
     while len(found) < len(records):

@@ -14,6 +14,16 @@ from transforms.recognition import Evaluation
 _CELL, _EDGE = 44, 96
 _INK, _PAPER = (27, 36, 64), (246, 247, 251)
 
+_OWN = (
+    "It learned from pictures that its family brings with the release, and was tested on others of them: no image of",
+    "anybody is in it.",
+)
+_UPLOADED = (
+    "Splits follow the hash of each image's content: no image that it is tested on was learned from. Labels are the",
+    "uploaders' word. What it learned from can be named by the manifest, and not be had again once the days are purged",
+    "or keys destroyed.",
+)
+
 
 def confusion_png(evaluation: Evaluation, title: str) -> bytes:
     """The confusion matrix: a row a true class, a column an answer, darker for more."""
@@ -44,13 +54,19 @@ def confusion_png(evaluation: Evaluation, title: str) -> bytes:
 
 
 def model_card(
-    name: str, facts: Mapping[str, object], test: Evaluation, validation: Evaluation, counts: Sequence[Sequence[object]]
+    name: str,
+    facts: Mapping[str, object],
+    test: Evaluation,
+    validation: Evaluation,
+    counts: Sequence[Sequence[object]],
+    own: bool,
 ) -> str:
     """The model card, Markdown.
 
     Args:
         facts: what it is and where it came from, by name.
         counts: class, and rows of it by split (train, validation, test).
+        own: whether it learned from pictures that its family brings, and not from uploaders' images.
     """
     rows = [
         f"| {label} | {score.rows} | {score.recall:.4f} | {score.precision:.4f} |"
@@ -60,16 +76,15 @@ def model_card(
         [
             f"# {name}",
             "",
-            "Names an image by numbers taken from its thumbnail. It gives one of its classes to every image, also to",
-            "one that is of none of them: the probability is the model's own, and not calibrated.",
+            "Names an image by numbers taken from its thumbnail. It gives one of its classes to every image that its",
+            "family admits, also to one that is of none of them: the probability is the model's own, and not",
+            "calibrated.",
             "",
             *(f"- {key}: {value}" for key, value in facts.items()),
             f"- accuracy on the test split: {test.accuracy:.4f} ({test.right} of {test.rows})",
             f"- accuracy on the validation split: {validation.accuracy:.4f} ({validation.right} of {validation.rows})",
             "",
-            "Splits follow the hash of each image's content: no image that it is tested on was learned from. Labels",
-            "are the uploaders' word. What it learned from can be named by the manifest, and not be had again once the",
-            "days are purged or keys destroyed.",
+            *(_OWN if own else _UPLOADED),
             "",
             "## Test split by class",
             "",

@@ -1,9 +1,10 @@
 """What learning does with numbers: take a label, split, train, evaluate; one family of images at a time.
 
-A `Family` says what a model is of: which labels it takes, and what is fitted. Splits follow the content's SHA-256
-alone, so that the same picture is never in two of them, whoever sent it and whenever, and a picture stays in its split
-for ever: a champion has never seen what it is tested on. Training is deterministic (rows in one order, one solver, no
-random start): the same rows give the same model. Scoring is `transforms.onnx_models`.
+A `Family` says what a model is of: which images it is for, which labels it takes, and what is fitted; those there are
+stand in `transforms.families`. Splits follow the content's SHA-256 alone, so that the same picture is never in two of
+them, whoever sent it and whenever, and a picture stays in its split for ever: a champion has never seen what it is
+tested on. Training is deterministic (rows in one order, one solver, no random start): the same rows give the same
+model. Scoring is `transforms.onnx_models`.
 
 Pure but for scikit-learn's imports, which take seconds and stay inside the functions. Limits: near duplicates of other
 bytes may stand in two splits; labels are believed, for they are the uploader's word.
@@ -23,8 +24,6 @@ SPLITS = ("train", "validation", "test")
 TRAIN_SHARE, VALIDATION_SHARE = 0.70, 0.15
 SPLIT_RECIPE = b"darkroom-split-1"
 
-DIGIT_LABELS = tuple("0123456789")
-
 
 class CannotLearn(Exception):
     """There is nothing that a model could be made of; `facts` are the counts in the message."""
@@ -43,22 +42,51 @@ class OneClassOnly(CannotLearn):
 
 
 @dataclass(frozen=True)
+class Example:
+    """A picture that a family brings itself, to learn from or to be tested on."""
+
+    split: str
+    label: str
+    thumbnail: bytes
+    """WebP, as `transforms.images.develop` makes it."""
+
+
+@dataclass(frozen=True)
 class Family:
     """A kind of images that one model names.
 
+    It learns either from the labels of uploaders (`take`), or from pictures of its own (`examples`), and then needs
+    no label of anybody.
+
     Attributes:
         name: of the registered model.
-        recipe: name of what is fitted; another pipeline gets another, so that it is trained anew.
+        recipe: name of what is fitted; another pipeline, or other examples, get another, so that it is trained anew.
         labels: what may be answered.
+        pipeline: a fresh scikit-learn pipeline with `predict_proba`, one that skl2onnx can export. It is given whole
+            vectors, and picks its columns by `transforms.features.LUMA`, `COLOUR` and `SIZE`.
+        admits: whether an image is of this kind, by its whole vector alone, so that all lanes agree: no other is
+            learned from or named.
         take: the label in an uploader's bytes, or None where it is none of this family's.
-        pipeline: a fresh scikit-learn pipeline with `predict_proba`, one that skl2onnx can export.
+        examples: the pictures of a family that brings its own.
     """
 
     name: str
     recipe: str
     labels: tuple[str, ...]
-    take: Callable[[bytes], str | None]
     pipeline: Callable[[], Any]
+    admits: Callable[[np.ndarray], bool]
+    take: Callable[[bytes], str | None] | None = None
+    examples: Callable[[], Sequence[Example]] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.take is None) == (self.examples is None):
+            raise ValueError(
+                f"Family {self.name} takes labels of uploaders, or brings examples: exactly one of the two."
+            )
+
+    def taken(self, label: bytes, vector: np.ndarray) -> str | None:
+        """What an uploader's label says of an image; None where label or image are none of this family's."""
+        return self.take(label) if self.take is not None and self.admits(vector) else None
 
 
 @dataclass(frozen=True)
@@ -117,12 +145,6 @@ def split_of(sha256: bytes) -> str:
     return SPLITS[0] if place < TRAIN_SHARE else SPLITS[1] if place < TRAIN_SHARE + VALIDATION_SHARE else SPLITS[2]
 
 
-def take_digit(label: bytes) -> str | None:
-    """The digit in a label, spaces around it aside; None for any other word, number or bytes."""
-    text = label.strip()
-    return text.decode("ascii") if len(text) == 1 and text.isdigit() else None
-
-
 def train(family: Family, features: np.ndarray, labels: Sequence[str]) -> Any:
     """Fit the family's pipeline; the same rows in the same order give the same model.
 
@@ -170,22 +192,3 @@ def evaluate(labels: Sequence[str], named: Sequence[str], every: Sequence[str]) 
     confusion = tuple(tuple(pairs[(truth, answer)] for answer in shown) for truth in shown)
     right = sum(pairs[(label, label)] for label in shown)
     return Evaluation(shown, len(labels), right, confusion)
-
-
-def _digit_pipeline() -> Any:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    # lbfgs starts at zero: no seed is needed for the same model. C by validation on the digits: .97, and .94 at C = 1.
-    return make_pipeline(StandardScaler(), LogisticRegression(C=0.1, solver="lbfgs", max_iter=1000))
-
-
-DIGITS = Family(
-    name="digit_classifier",
-    recipe="scaled-logistic-1",
-    labels=DIGIT_LABELS,
-    take=take_digit,
-    pipeline=_digit_pipeline,
-)
-"""Handwritten digits, as scikit-learn ships them and the demo sends them."""

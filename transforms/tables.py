@@ -247,6 +247,28 @@ RECOGNISED_IMAGES = TableSpec(
     sealed=("label",),
 )
 
+RECOGNITION_QUALITY = TableSpec(
+    name="recognition/recognition_quality",
+    description="How each champion does on each day: labels named right, drift of features; counts only.",
+    schema=pa.schema(
+        [
+            _column("day", pa.date32(), "day of the images", False),
+            _column("model", pa.string(), "name of the registered model", False),
+            _column("model_version", pa.string(), "the champion, as in recognised_images", False),
+            _column("named", pa.int64(), "images of the day that it has named", False),
+            _column("labelled", pa.int64(), "images with a label that it did not learn from", False),
+            _column("labelled_right", pa.int64(), "of them, named as the label says", False),
+            _column(
+                "drift", pa.float64(), "population stability index of the features; null where it was not measured"
+            ),
+            _column("developed", pa.int64(), "images of the day, of all kinds", False),
+            _column("near_duplicates", pa.int64(), "of them, those that look like an earlier one", False),
+            _column("computed_at", INSTANT, "when this row was computed", False),
+        ]
+    ),
+    statistics=("day", "model", "computed_at"),
+)
+
 TABLES: tuple[TableSpec, ...] = (
     RAW_IMAGES,
     PROCESSED_IMAGES,
@@ -257,5 +279,6 @@ TABLES: tuple[TableSpec, ...] = (
     RECOGNISED_IMAGES,
     LABEL_CORRECTIONS,
     RECOGNISED_STREAM,
+    RECOGNITION_QUALITY,
 )
 """Every table; those of the group `images` are what the live lane writes."""

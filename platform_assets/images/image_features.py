@@ -1,6 +1,6 @@
 """Features for learning: one sealed vector of every developed image, in step with developing.
 
-Part of the live lane: a vector costs a tenth of a millisecond, and an image is ready to be learned from and recognised
+Part of the live lane: a vector costs less than a millisecond, and an image is ready to be learned from and recognised
 as soon as it is developed. Nothing heavy is imported; the model is somebody else's (platform_assets/recognition).
 """
 

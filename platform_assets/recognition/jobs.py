@@ -1,34 +1,45 @@
-"""The jobs of recognition: learn and promote, then name what lives; or only name what is new.
+"""The jobs of recognition: for each family, learn and promote, then name what lives; or only name what is new; both
+then measure how well the champions do.
 
 Apart from the live lane, which must not wait for a training, and whose process must not import MLflow.
 """
 
 import dagster as dg
 
-from platform_assets.recognition.digit_classifier import CHAMPION_KEY, MODEL
+from platform_assets.recognition.names import champion_key, model_key, train_job_name
 from platform_assets.schema import asset_key
-from transforms.tables import LABEL_CORRECTIONS, RECOGNISED_IMAGES, RECOGNISED_STREAM, TRAINING_SET
+from transforms.families import FAMILIES
+from transforms.recognition import Family
+from transforms.tables import (
+    LABEL_CORRECTIONS,
+    RECOGNISED_IMAGES,
+    RECOGNISED_STREAM,
+    RECOGNITION_QUALITY,
+    TRAINING_SET,
+)
 
-TRAIN_JOB = "train_digit_classifier"
 RECOGNISE_JOB = "recognise_images"
+_NAMED = tuple(asset_key(spec) for spec in (RECOGNISED_STREAM, RECOGNISED_IMAGES, RECOGNITION_QUALITY))
 _TAGS = {"darkroom/lane": "learning", "dagster/max_runtime": str(3600)}
 
-train_digit_classifier = dg.define_asset_job(
-    TRAIN_JOB,
-    selection=dg.AssetSelection.assets(
-        *(asset_key(spec) for spec in (LABEL_CORRECTIONS, RECOGNISED_STREAM, TRAINING_SET, RECOGNISED_IMAGES)),
-        MODEL,
-        CHAMPION_KEY,
-    ),
-    description="Makes the training set, trains, promotes what is better than the champion, and names the living days.",
-    executor_def=dg.in_process_executor,
-    tags=_TAGS,
-)
+
+def _train(family: Family):
+    learned_of = [asset_key(LABEL_CORRECTIONS), asset_key(TRAINING_SET)] if family.take is not None else []
+    return dg.define_asset_job(
+        train_job_name(family),
+        selection=dg.AssetSelection.assets(*learned_of, model_key(family), champion_key(family), *_NAMED),
+        description=f"Trains {family.name}, promotes what is better than the champion, and names the living days.",
+        executor_def=dg.in_process_executor,
+        tags=_TAGS,
+    )
+
+
+TRAINING_JOBS = tuple(_train(family) for family in FAMILIES)
 
 recognise_images = dg.define_asset_job(
     RECOGNISE_JOB,
-    selection=dg.AssetSelection.assets(asset_key(RECOGNISED_STREAM), asset_key(RECOGNISED_IMAGES)),
-    description="The champion names the images that it has not named yet. Harmless at any time.",
+    selection=dg.AssetSelection.assets(*_NAMED),
+    description="Each champion names the images of its kind that it has not named yet. Harmless at any time.",
     executor_def=dg.in_process_executor,
     tags=_TAGS,
 )

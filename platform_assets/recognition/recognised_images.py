@@ -1,7 +1,7 @@
-"""The batch lane: the champion names every image that has features and that it has not named yet.
+"""The answers of the sub-second lane, taken in; then the batch lane: each family's champion names what has none yet.
 
 Not in the live lane: MLflow's client costs four seconds of processor time to import, a third of a live run. Without a
-champion nothing is named, and the asset says so.
+champion nothing is named, and the asset says so; a champion that cannot score fails the run after the others have.
 """
 
 import time
@@ -11,12 +11,12 @@ import dagster as dg
 
 from platform_assets.failing import RETRY, told_to_dagster
 from platform_assets.images.preview import delta_facts, preview
-from platform_assets.recognition.digit_classifier import CHAMPION_KEY
+from platform_assets.recognition.names import champion_key
 from platform_assets.reporting import label_chart, markdown_table
 from platform_assets.schema import LEARNING, asset_key, pool, table_asset
 from platform_assets.table_checks import table_checks
 from resources.dagster_resources import KeysResource, LakeResource, RegistryResource
-from transforms.recognition import DIGITS
+from transforms.families import FAMILIES
 from transforms.tables import IMAGE_FEATURES, RECOGNISED_IMAGES, RECOGNISED_STREAM
 
 PREVIEW = ("day", "model", "model_version", "probability", "lane", "scored_at")
@@ -29,7 +29,11 @@ FRESH_HOURS = 48
     specs=[
         table_asset(
             RECOGNISED_IMAGES,
-            deps=[asset_key(IMAGE_FEATURES), asset_key(RECOGNISED_STREAM), CHAMPION_KEY],
+            deps=[
+                asset_key(IMAGE_FEATURES),
+                asset_key(RECOGNISED_STREAM),
+                *(champion_key(family) for family in FAMILIES),
+            ],
             tags=LEARNING,
             fresh_hours=FRESH_HOURS,
         )
@@ -40,33 +44,54 @@ FRESH_HOURS = 48
 def recognised_images(
     context: dg.AssetExecutionContext, lake: LakeResource, keys: KeysResource, registry: RegistryResource
 ) -> dg.MaterializeResult:
-    """Score what the champion has not scored."""
-    from resources.recognising import recognise
+    """Take in what the sub-second lane answered, and score what the champions have not scored."""
+    from resources.recognised_merging import merge_answers, rows_by_lane
+    from resources.recognising import recognise_all
 
     started = time.monotonic()
     with told_to_dagster(context):
-        tables = lake.open()
-        done = recognise(
+        tables, store = lake.open(), keys.open()
+        merged = merge_answers(
+            tables, store, progress=lambda n: context.log.info("took in %d answers of the sub-second lane", n)
+        )
+        done = recognise_all(
             tables,
-            keys.open(),
+            store,
             registry.open(),
-            DIGITS,
-            progress=lambda n, total: context.log.info("recognised %d of %d images", n, total),
+            FAMILIES,
+            progress=lambda family, n, total: context.log.info("%s: looked at %d of %d images", family.name, n, total),
         )
         facts, version = delta_facts(tables, RECOGNISED_IMAGES)
         shown = preview(tables, RECOGNISED_IMAGES, PREVIEW, "scored_at")
-    told: dict[str, Any] = {"new rows": 0, "champion": "none: nothing is named before a model was promoted"}
-    if done.champion is not None and done.followed is not None:
-        told = {
-            "new rows": done.followed.rows,
-            "dropped rows": done.followed.dropped,
-            "champion": f"{done.champion.model}, version {done.champion.version}",
-            "images not named": markdown_table(["why", "images"], sorted(done.followed.skipped.items())),
-            "answers": label_chart("new answers by label", {label: float(n) for label, n in done.named.items()}),
+        lanes = rows_by_lane(tables)
+    told: dict[str, Any] = {
+        "new rows of the sub-second lane": merged.rows,
+        "its answers that wait for their image": merged.waiting,
+        "its answers passed over": markdown_table(["why", "answers"], sorted(merged.passed_over.items())),
+        "rows by lane": markdown_table(["lane", "rows"], sorted(lanes.items())),
+    }
+    for one in done:
+        of = f"{one.family.name}: "
+        if one.champion is None or one.followed is None:
+            told[of + "champion"] = "none: nothing is named before a model was promoted"
+            continue
+        told |= {
+            of + "champion": f"version {one.champion.version}",
+            of + "new rows": one.followed.rows,
+            of + "images not named": markdown_table(["why", "images"], sorted(one.followed.skipped.items())),
+            of + "answers": label_chart("new answers by label", {label: float(n) for label, n in one.named.items()}),
         }
+    followed = [one.followed for one in done if one.followed is not None]
     return dg.MaterializeResult(
         asset_key=asset_key(RECOGNISED_IMAGES),
-        metadata={**told, **facts, "preview": shown, "seconds": round(time.monotonic() - started, 3)},
+        metadata={
+            "new rows": sum(one.rows for one in followed),
+            "dropped rows": sum(one.dropped for one in followed),
+            **told,
+            **facts,
+            "preview": shown,
+            "seconds": round(time.monotonic() - started, 3),
+        },
         data_version=dg.DataVersion(version),
     )
 

@@ -4,6 +4,7 @@ Counts by split and class are shown, and the manifest that a model names as what
 """
 
 import time
+from typing import Any
 
 import dagster as dg
 
@@ -13,7 +14,8 @@ from platform_assets.reporting import FEWEST_LABELS, label_chart, markdown_table
 from platform_assets.schema import LEARNING, asset_key, pool, table_asset
 from platform_assets.table_checks import table_checks
 from resources.dagster_resources import KeysResource, LakeResource
-from transforms.recognition import DIGITS, SPLITS
+from transforms.families import FAMILIES
+from transforms.recognition import SPLITS
 from transforms.tables import IMAGE_FEATURES, LABEL_CORRECTIONS, PROCESSED_IMAGES, TRAINING_SET
 
 FRESH_HOURS = 48
@@ -40,28 +42,34 @@ def training_set(context: dg.AssetExecutionContext, lake: LakeResource, keys: Ke
     started = time.monotonic()
     with told_to_dagster(context):
         tables = lake.open()
-        made = make_training_set(tables, keys.open(), DIGITS)
+        made = make_training_set(tables, keys.open(), FAMILIES)
         facts, version = delta_facts(tables, TRAINING_SET)
-    counts = made.counts()
-    by_class = [(label, *(counts[(split, label)] for split in SPLITS)) for label in DIGITS.labels]
-    context.log.info("%d labelled images, manifest %s", len(made.ids), made.manifest[:12])
+    told: dict[str, Any] = {}
+    for family in (one for one in FAMILIES if one.name in made):
+        rows = made[family.name]
+        counts = rows.counts()
+        by_class = [(label, *(counts[(split, label)] for split in SPLITS)) for label in family.labels]
+        told |= {
+            f"{family.name}: manifest": rows.manifest,
+            f"{family.name}: labelled images": len(rows.ids),
+            f"{family.name}: rows by class and split": markdown_table(
+                ["class", *SPLITS], by_class if len(rows.ids) >= FEWEST_LABELS else []
+            ),
+            f"{family.name}: class balance": label_chart(
+                "labelled images by class", {label: float(sum(of_class)) for label, *of_class in by_class}
+            ),
+        }
+        context.log.info("%s: %d labelled images, manifest %s", family.name, len(rows.ids), rows.manifest[:12])
+    left_out = next((rows.skipped for rows in made.values()), {})
     return dg.MaterializeResult(
         asset_key=asset_key(TRAINING_SET),
         metadata={
-            "labelled images": len(made.ids),
-            "manifest": made.manifest,
-            "rows by class and split": markdown_table(
-                ["class", *SPLITS], by_class if len(made.ids) >= FEWEST_LABELS else []
-            ),
-            "class balance": label_chart(
-                "labelled images by class",
-                {label: float(sum(counts[(split, label)] for split in SPLITS)) for label in DIGITS.labels},
-            ),
-            "left out": markdown_table(["why", "images"], sorted(made.skipped.items())),
+            **told,
+            "left out": markdown_table(["why", "images"], sorted(left_out.items())),
             **facts,
             "seconds": round(time.monotonic() - started, 3),
         },
-        data_version=dg.DataVersion(made.manifest or version),
+        data_version=dg.DataVersion(" ".join(rows.manifest for rows in made.values()) or version),
     )
 
 

@@ -30,7 +30,7 @@ from transforms.tables import PROCESSED_IMAGES, RAW_IMAGES
 # Tests wait for runs that others may be ahead of; what each wait may take is said where it waits.
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
 LIVE = ("raw_images", "processed_images", "quarantined_images", "image_features", "daily_uploads")
-LEARNED = ("training_set", "recognised_images")
+LEARNED = ("training_set", "recognised_images", "recognition_quality")
 
 
 @pytest.fixture

@@ -6,17 +6,18 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from cli.dataset import digits
+from cli.dataset import digits, photographs
 from platform_assets.definitions import defs
-from platform_assets.recognition.digit_classifier import CHAMPION_KEY, LABELLED_THEN
-from platform_assets.recognition.jobs import RECOGNISE_JOB, TRAIN_JOB
+from platform_assets.recognition.family_assets import LABELLED_THEN
+from platform_assets.recognition.jobs import RECOGNISE_JOB
+from platform_assets.recognition.names import champion_key, train_job_name
 from resources.registry import CHAMPION
-from sensors.learning import CHAMPION as SENSORS_CHAMPION
-from sensors.learning import LEARNED_OF
+from sensors import learning as sensors_learning
 from tests.platform_assets.conftest import House
-from transforms.recognition import DIGITS
+from transforms.families import DIGITS, DOMINANT_COLOUR, FAMILIES
 from transforms.tables import RECOGNISED_IMAGES, TRAINING_SET
 
+TRAIN_JOB, CHAMPION_KEY = train_job_name(DIGITS), champion_key(DIGITS)
 DIGITS_SENT = 400
 
 
@@ -45,7 +46,7 @@ def test_digits_are_learned_promoted_and_named_and_no_label_enters_the_event_log
     assert trained["accuracy on the test split"] > 0.85
     assert (champion["version"], champion["promoted now"]) == ("1", True)
     made = learned.metadata(result, "training_set")
-    assert made["manifest"] == trained["manifest"]
+    assert made["digit_classifier: manifest"] == trained["manifest"]
     assert "label of another kind | 5" in made["left out"]
     assert learned.metadata(result, "recognised_images")["new rows"] == DIGITS_SENT
     assert all(check.passed for check in learned.checks(result).values())
@@ -55,9 +56,49 @@ def test_digits_are_learned_promoted_and_named_and_no_label_enters_the_event_log
     secrets = ["grace-hopper", "seven", *names["id"].head(50), names["pseudonym"][0]]
     events = [entry.to_json() for entry in learned.instance.all_logs(result.run_id)]
     assert {secret for secret in secrets for event in events if secret in event} == set()
-    # The sensors read of the champion what the asset wrote.
-    assert (CHAMPION_KEY, LABELLED_THEN) == (SENSORS_CHAMPION, LEARNED_OF)
-    assert champion[LABELLED_THEN] == made["labelled images"] > 300
+    # The sensors read of the champion what the asset wrote, and ask for the jobs that there are.
+    assert sensors_learning.LEARNED_OF == LABELLED_THEN
+    for family in FAMILIES:
+        assert sensors_learning.champion_key(family) == champion_key(family)
+        assert sensors_learning.train_job_name(family) == train_job_name(family)
+    assert champion[LABELLED_THEN] == made["digit_classifier: labelled images"] > 300
+
+
+def test_photographs_are_named_by_their_colour_and_digits_are_not(learned: House):
+    """Bug prevented: a photograph named as some digit, for a classifier gives one of its classes to everything."""
+    for item in photographs():
+        # Labelled as a digit: it is none all the same, and nothing is learned from it.
+        learned.bronze.sealed(item.image, label="7")
+    learned.land()
+    learned.run()
+    learned.run(job=TRAIN_JOB)
+    coloured = learned.run(job=train_job_name(DOMINANT_COLOUR))
+    assert coloured.success
+    assert learned.metadata(coloured, "recognised_images")["dominant_colour: new rows"] == len(photographs())
+    assert learned.metadata(coloured, "dominant_colour")["accuracy on the test split"] == 1.0
+    names = pl.read_delta(learned.lake.uri(RECOGNISED_IMAGES.name))
+    assert dict(names.group_by("model").len().iter_rows()) == {
+        DIGITS.name: DIGITS_SENT,
+        DOMINANT_COLOUR.name: len(photographs()),
+    }
+    assert names["id"].n_unique() == names.height
+    labelled = pl.read_delta(learned.lake.uri(TRAINING_SET.name)).join(names, on="id")
+    assert set(labelled["model"]) == {DIGITS.name}
+    again = learned.run(job=RECOGNISE_JOB)
+    assert learned.metadata(again, "recognised_images")["new rows"] == 0
+
+
+def test_a_champion_that_cannot_score_does_not_keep_other_families_from_naming(learned: House):
+    for job in (TRAIN_JOB, train_job_name(DOMINANT_COLOUR)):
+        learned.run(job=job)
+    learned.registry.files[f"{DIGITS.name}/1"] = b"another file"
+    learned.bronze.sealed(photographs()[0].image)
+    learned.land()
+    learned.run()
+    result = learned.run(job=RECOGNISE_JOB, raise_on_error=False)
+    assert "another one" in failure(result, "recognised_images")
+    names = pl.read_delta(learned.lake.uri(RECOGNISED_IMAGES.name))
+    assert names.filter(pl.col("model") == DOMINANT_COLOUR.name).height == 1
 
 
 def test_a_second_run_has_nothing_to_learn_and_nothing_to_name(learned: House):
@@ -68,7 +109,7 @@ def test_a_second_run_has_nothing_to_learn_and_nothing_to_name(learned: House):
     assert learned.metadata(again, "recognised_images")["new rows"] == 0
     assert len(learned.registry.learned) == 1
     rows = pl.read_delta(learned.lake.uri(TRAINING_SET.name)).height
-    assert rows == learned.metadata(again, "training_set")["labelled images"]
+    assert rows == learned.metadata(again, "training_set")["digit_classifier: labelled images"]
 
 
 def test_a_challenger_that_is_no_better_fails_the_check_and_the_champion_stays(learned: House):
@@ -100,7 +141,7 @@ def test_whoever_materializes_the_champion_alone_cannot_pass_by_the_check(learne
         resources=learned.resources,
     ).resolve_job_def("alone")
     result = alone.execute_in_process(instance=learned.instance, raise_on_error=False)
-    assert "Nothing was promoted" in failure(result, "champion")
+    assert "Nothing was promoted" in failure(result, "digit_classifier_champion")
     assert learned.registry.at(DIGITS.name, CHAMPION).version == "1"
 
 
@@ -130,7 +171,10 @@ def test_without_a_champion_nothing_is_named_and_the_asset_says_so(learned: Hous
     result = learned.run(job=RECOGNISE_JOB)
     assert result.success
     told = learned.metadata(result, "recognised_images")
-    assert (told["new rows"], told["champion"]) == (0, "none: nothing is named before a model was promoted")
+    assert (told["new rows"], told["digit_classifier: champion"]) == (
+        0,
+        "none: nothing is named before a model was promoted",
+    )
 
 
 def test_an_emptied_registry_stops_naming_and_the_next_training_fills_it(learned: House):

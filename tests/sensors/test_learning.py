@@ -13,9 +13,12 @@ import pytest
 
 from resources.dagster_resources import LakeResource, SettingsResource
 from resources.lake import Lake
-from sensors.learning import CHAMPION, LEARNED_OF, images_to_name, labels_grown, nightly_training, wanted
+from sensors.learning import LEARNED_OF, champion_key, images_to_name, nightly_training, training_sensor, wanted
+from transforms.families import DIGITS, DOMINANT_COLOUR
+from transforms.recognition import Family
 from transforms.tables import IMAGE_FEATURES, PROCESSED_IMAGES
 
+labels_grown = training_sensor(DIGITS)
 AT = datetime(2026, 3, 5, tzinfo=UTC)
 
 
@@ -65,8 +68,8 @@ class Room:
             rows.append({name: row.get(name) for name in spec.schema.names})
         self.lake.append(self.lake.ensure(spec), spec, pa.Table.from_pylist(rows, schema=spec.schema))
 
-    def champion(self, version: str, learned_of: int) -> None:
-        event = dg.AssetMaterialization(CHAMPION, metadata={"version": version, LEARNED_OF: learned_of})
+    def champion(self, version: str, learned_of: int, family: Family = DIGITS) -> None:
+        event = dg.AssetMaterialization(champion_key(family), metadata={"version": version, LEARNED_OF: learned_of})
         self.instance.report_runless_asset_event(event)
 
     def tick(self, sensor: dg.SensorDefinition, cursor: str | None = None):
@@ -90,6 +93,16 @@ def test_the_first_model_is_asked_for_once_there_is_enough(room: Room):
     asked = room.tick(labels_grown)
     assert [request.tags["darkroom/why"] for request in asked.run_requests] == ["3 labelled images and no model yet"]
     assert not room.tick(labels_grown, asked.cursor).run_requests, "asked for already"
+
+
+def test_a_family_that_brings_its_examples_is_trained_once_there_is_an_image(room: Room):
+    sensor = training_sensor(DOMINANT_COLOUR)
+    assert room.tick(sensor).skip_message == "no image has features yet"
+    room.fill(IMAGE_FEATURES, 1, labelled=False)
+    first, again = room.tick(sensor).run_requests[0], room.tick(sensor).run_requests[0]
+    assert first.run_key == again.run_key, "Dagster takes each key once"
+    room.champion("1", 29, DOMINANT_COLOUR)
+    assert "there is a champion" in room.tick(sensor).skip_message
 
 
 @pytest.mark.parametrize("cursor", ["", "[]", "{", '{"version": "x", "asked": null}'])
@@ -140,12 +153,14 @@ def test_images_are_named_when_some_came_and_there_is_a_champion(room: Room):
     assert "no champion" in room.tick(images_to_name).skip_message
     room.champion("4", 3)
     asked = room.tick(images_to_name)
-    assert [request.run_key for request in asked.run_requests] == ["4-2-first"]
+    assert [request.run_key for request in asked.run_requests] == ["4.0-2-first"]
     assert room.tick(images_to_name, asked.cursor).skip_message == "nothing new to name"
     room.fill(IMAGE_FEATURES, 1)
     assert room.tick(images_to_name, asked.cursor).run_requests
+    room.champion("1", 3, DOMINANT_COLOUR)
+    assert room.tick(images_to_name, "4.0-3").run_requests, "a first champion of another family too"
     room.champion("5", 3)
-    assert room.tick(images_to_name, "4-3").run_requests, "a new champion names the living days anew"
+    assert room.tick(images_to_name, "4.0-3").run_requests, "a new champion names the living days anew"
 
 
 def test_a_lake_that_is_away_is_a_skipped_tick_with_a_sentence(room: Room, monkeypatch: pytest.MonkeyPatch):
@@ -164,4 +179,5 @@ def test_the_night_trains_unless_there_is_nothing_to_learn_from(room: Room, imag
         dg.instance_for_test() as instance,
         dg.build_schedule_context(instance=instance, resources=room.resources) as context,
     ):
-        assert len(nightly_training.evaluate_tick(context).run_requests or ()) == runs
+        assert len(nightly_training(DIGITS).evaluate_tick(context).run_requests or ()) == runs
+        assert nightly_training(DOMINANT_COLOUR).evaluate_tick(context).run_requests, "it needs no label of anybody"

@@ -24,6 +24,13 @@ def picture(size: int = 16) -> bytes:
     return made.getvalue()
 
 
+def scan() -> bytes:
+    """A new small image without colour each time, as digits are."""
+    made = io.BytesIO()
+    Image.fromarray(np.random.default_rng().integers(0, 255, (8, 8), dtype=np.uint8)).save(made, "PNG")
+    return made.getvalue()
+
+
 def record_at(stack: LiveStack, answer: dict[str, Any]) -> Message:
     """The record that the answer says the broker keeps."""
     consumer = Consumer(consumer_config(stack.settings("operator"), "operator-uploads-live"))

@@ -21,7 +21,7 @@ from stack.supervision import configuration
 
 AWKWARD = Path('/srv/Fotos & "Bilder"/100%/ä ö')
 PORTS = {"kafka": 1, "kafka-controller": 2, "postgres": 3, "dagster": 4, "uploads-1": 5, "uploads-2": 6, "streams": 7}
-PORTS |= {"mlflow": 8}
+PORTS |= {"mlflow": 8, "recogniser": 9}
 
 
 def state_at(home: Path) -> StackState:

@@ -21,7 +21,7 @@ from resources.mlflow_registry import ModelRegistry
 from resources.registry import CHALLENGER, CHAMPION, Learned
 from tests.live_stack import LiveStack
 from tests.platform_assets.dagster_client import DagsterClient, materialized
-from transforms.recognition import DIGITS
+from transforms.families import DIGITS, DOMINANT_COLOUR
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 JOB = "train_digit_classifier"
@@ -49,7 +49,9 @@ def test_the_demo_has_a_champion_that_reads_digits_it_never_saw(digits_sent: Liv
     assert found is not None
     assert found.rows > 200
     assert found.right / found.rows > 0.95
-    assert found.recognised == found.images >= 1797
+    assert found.recognised == found.images
+    assert found.named[DIGITS.name] >= 1797
+    assert found.named[DOMINANT_COLOUR.name] >= 2, "the two photographs"
 
 
 def shifted_digits(folder: Path, count: int) -> Path:
@@ -112,5 +114,7 @@ def test_a_person_promotes_and_takes_back_only_with_yes_and_a_reason_and_both_ar
     assert registry.version(name, "2").moves[-1]["who"] == "ada"
     listed = digits_sent.run("models", "list", *model).stdout
     assert "sevens are wrong" in listed and "I looked at it" in listed
+    other = digits_sent.run("models", "list", "--model", "no-model", check=False)
+    assert other.returncode == 1 and "Valid ones for --model: digit_classifier, dominant_colour." in other.stderr
     unknown = digits_sent.run("models", "promote", "999", *model, check=False)
     assert unknown.returncode == 1 and "Valid ones: 2, 1" in unknown.stderr

@@ -12,19 +12,13 @@ import pytest
 from PIL import Image
 
 from cli.dataset import digits
-from transforms.features import COUNT, RECIPE, FeaturesRefused, features, pack, unpack
+from transforms.colour_terms import TERMS
+from transforms.families.digits import DIGITS, take_digit
+from transforms.features import COLOUR, COUNT, LUMA, RECIPE, SIZE, FeaturesRefused, features, pack, unpack
 from transforms.image_decoding import Limits
 from transforms.images import Developed, develop
 from transforms.onnx_models import ModelRefused, Scorer, accuracy, export
-from transforms.recognition import (
-    DIGITS,
-    NothingToLearn,
-    OneClassOnly,
-    evaluate,
-    split_of,
-    take_digit,
-    train,
-)
+from transforms.recognition import NothingToLearn, OneClassOnly, evaluate, split_of, train
 
 LIMITS = Limits(10**7, 10**8)
 
@@ -102,7 +96,9 @@ def test_a_vector_is_the_same_every_time_and_survives_being_stored() -> None:
     Image.new("RGB", (40, 20), (51, 51, 51)).save(flat, "WEBP", lossless=True)
     known = np.zeros(COUNT, dtype=np.float32)
     known[:64] = known[176:193] = np.float32(0.2)
-    assert (RECIPE, COUNT) == ("luma8-1", 194)
+    known[COLOUR.start + TERMS.index("grey")] = 1
+    known[SIZE] = 40 / 256, 20 / 256
+    assert (RECIPE, COUNT, LUMA.stop, COLOUR.stop) == ("luma8-colour11-1", 207, 194, 205)
     assert np.allclose(features(flat.getvalue()), known, atol=1e-6)
 
 

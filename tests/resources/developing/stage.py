@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import random
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
 import pytest
+from PIL import Image
 
 from cli.hostile import sound_png
 from resources.compute import DecodePool
@@ -79,6 +82,14 @@ class Stage:
         assert isinstance(sealed, bytes)
         key = self.keys.open_key(str(row["key"]))
         return open_field(sealed, table=PROCESSED_IMAGES.name, column=column, id=str(row["id"]), day=key.day, key=key)
+
+
+def scan(number: int) -> bytes:
+    """A small good image without colour, as digits are; another for each number."""
+    noise = random.Random(number).randbytes(64)
+    target = io.BytesIO()
+    Image.frombytes("L", (8, 8), noise).save(target, "PNG")
+    return target.getvalue()
 
 
 def picture(number: int) -> bytes:

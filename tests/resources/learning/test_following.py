@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,11 +21,11 @@ from resources.settings import Settings
 from resources.tracked_table import TrackedTable
 from resources.training_set import NOT_TAKEN, UNLABELLED, make_training_set, read_training_set
 from tests.resources.developing.bronze_rows import DAY, TOPIC, TOPIC_ID
-from tests.resources.developing.stage import Killed, Stage, picture
+from tests.resources.developing.stage import Killed, Stage, picture, scan
 from transforms.envelope import open_field
+from transforms.families import DIGITS, FAMILIES
 from transforms.features import COUNT, RECIPE, unpack
 from transforms.landing_protocol import Position
-from transforms.recognition import DIGITS
 from transforms.tables import IMAGE_FEATURES, PROCESSED_IMAGES, TRAINING_SET
 
 AT = datetime(2026, 3, 5, 13, tzinfo=UTC)
@@ -45,8 +46,7 @@ def stage(tmp_path: Path, pool: DecodePool) -> Stage:
 def developed(stage: Stage, labels: list[str | None], uploader: str = "ada", first: int = 0) -> list[str]:
     """Develop one picture a label; returns the ids."""
     ids = [
-        stage.bronze.sealed(picture(first + number), label=label, uploader=uploader)
-        for number, label in enumerate(labels)
+        stage.bronze.sealed(scan(first + number), label=label, uploader=uploader) for number, label in enumerate(labels)
     ]
     stage.bronze.land()
     stage.develop()
@@ -58,7 +58,7 @@ def compute(stage: Stage):
 
 
 def make(stage: Stage):
-    return make_training_set(stage.lake, stage.keys, DIGITS, now=lambda: AT)
+    return make_training_set(stage.lake, stage.keys, FAMILIES, now=lambda: AT)[DIGITS.name]
 
 
 def rows(stage: Stage, spec=IMAGE_FEATURES) -> pl.DataFrame:
@@ -172,7 +172,7 @@ def test_a_destroyed_key_leaves_no_features_and_no_row_to_learn_from(stage: Stag
     assert len(make(stage).ids) == 3
     lost = stage.processed().filter(pl.col("offset") == 2)["key"][0]
     stage.keys.destroy_key(lost, "test")
-    assert read_training_set(stage.lake, stage.keys).skipped == {DARK: 1}
+    assert read_training_set(stage.lake, stage.keys, DIGITS).skipped == {DARK: 1}
     made = make(stage)
     assert (len(made.ids), made.skipped) == (2, {DARK: 1})
     assert rows(stage, TRAINING_SET).height == 2, "the row has vanished from the table"
@@ -212,11 +212,28 @@ def test_labels_that_are_no_digits_are_counted_and_left_out(stage: Stage) -> Non
     assert made.skipped == {NOT_TAKEN: 2, UNLABELLED: 1}
 
 
+def test_families_share_the_training_set_and_each_reads_its_own_rows(stage: Stage) -> None:
+    """A third family that learns from labels needs no table of its own, and takes no digit of the first."""
+    moods = replace(DIGITS, name="moods", labels=("dark", "light"), take=lambda label: {b"dark": "dark"}.get(label))
+    developed(stage, ["7", "dark", "7", "seven"])
+    stage.bronze.sealed(picture(1), label="7")
+    stage.bronze.land()
+    stage.develop()
+    compute(stage)
+    made = make_training_set(stage.lake, stage.keys, [*FAMILIES, moods], now=lambda: AT)
+    assert {name: sorted(rows.labels) for name, rows in made.items()} == {DIGITS.name: ["7", "7"], "moods": ["dark"]}
+    assert made["moods"].skipped == {NOT_TAKEN: 2}, "another word, and a digit's label on a picture that is none"
+    for family in (DIGITS, moods):
+        read = read_training_set(stage.lake, stage.keys, family)
+        assert (read.ids, read.manifest) == (made[family.name].ids, made[family.name].manifest)
+        assert read.days == (DAY,) * len(read.ids)
+
+
 def test_the_same_picture_is_in_one_split_whoever_sent_it(stage: Stage) -> None:
     for number in range(6):
         for uploader in ("ada", "grace"):
-            stage.bronze.sealed(picture(number), label="1", uploader=uploader)
-        stage.bronze.sealed(picture(number), label="1", day=DAY - timedelta(days=1), row_day=DAY)
+            stage.bronze.sealed(scan(number), label="1", uploader=uploader)
+        stage.bronze.sealed(scan(number), label="1", day=DAY - timedelta(days=1), row_day=DAY)
     stage.bronze.land()
     stage.develop()
     compute(stage)
@@ -230,7 +247,7 @@ def test_what_is_read_is_what_was_made_and_the_manifest_names_it(stage: Stage) -
     developed(stage, [str(number % 10) for number in range(12)])
     compute(stage)
     made = make(stage)
-    read = read_training_set(stage.lake, stage.keys)
+    read = read_training_set(stage.lake, stage.keys, DIGITS)
     assert (read.ids, read.labels, read.splits, read.manifest) == (made.ids, made.labels, made.splits, made.manifest)
     assert (read.features == made.features).all()
     assert make(stage).manifest == made.manifest, "made again of the same, it is the same"
@@ -248,7 +265,7 @@ def test_the_live_lanes_part_imports_no_learning_library() -> None:
 
 
 def test_an_empty_lake_gives_an_empty_set(stage: Stage) -> None:
-    assert read_training_set(stage.lake, stage.keys).ids == ()
+    assert read_training_set(stage.lake, stage.keys, DIGITS).ids == ()
     made = make(stage)
     assert (made.ids, made.features.shape, dict(made.counts())) == ((), (0, COUNT), {})
 

@@ -20,11 +20,12 @@ from resources.recognising import recognise
 from resources.registry import CHALLENGER, CHAMPION, ModelBroken, RegistryAway
 from resources.settings import Settings
 from resources.training_set import TrainingRows
-from tests.resources.developing.stage import Stage, picture
+from tests.resources.developing.stage import Stage, scan
 from tests.resources.learning.registry_in_memory import RegistryInMemory
 from transforms.envelope import open_field
+from transforms.families import DIGITS
 from transforms.features import COUNT
-from transforms.recognition import DIGITS, SPLITS
+from transforms.recognition import SPLITS
 from transforms.tables import RECOGNISED_IMAGES
 
 AT = datetime(2026, 3, 5, 14, tzinfo=UTC)
@@ -192,7 +193,7 @@ def pool():
 def stage(tmp_path: Path, pool: DecodePool) -> Stage:
     made = Stage(tmp_path, pool)
     for number in range(3):
-        made.bronze.sealed(picture(number))
+        made.bronze.sealed(scan(number))
     made.bronze.land()
     made.develop()
     compute_features(made.lake, made.keys)
@@ -234,7 +235,7 @@ def test_a_new_champion_names_the_living_days_anew_beside_the_old_answers(
     table = named(stage)
     assert dict(table.group_by("model_version").len().iter_rows()) == {"1@run-1": 3, "2@run-2": 3}
     assert table.height == table.select("id", "model", "model_version").n_unique()
-    stage.bronze.sealed(picture(9))
+    stage.bronze.sealed(scan(9))
     stage.bronze.land()
     stage.develop()
     compute_features(stage.lake, stage.keys)

@@ -25,9 +25,10 @@ from resources.registry import (
     RegistryRefused,
 )
 from tests.resources.learning.registry_in_memory import RegistryInMemory
+from transforms.families import DIGITS
 from transforms.features import COUNT, RECIPE
 from transforms.onnx_models import export
-from transforms.recognition import DIGITS, train
+from transforms.recognition import train
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,20 @@
+"""What the assets and the job of a family are called. The sensors name them by the same rule (sensors/learning.py)."""
+
+import dagster as dg
+
+from transforms.recognition import Family
+
+
+def model_key(family: Family) -> dg.AssetKey:
+    """The model that was trained, in MLflow under the alias challenger."""
+    return dg.AssetKey(["recognition", family.name])
+
+
+def champion_key(family: Family) -> dg.AssetKey:
+    """The version that names images, MLflow's alias champion."""
+    return dg.AssetKey(["recognition", family.name, "champion"])
+
+
+def train_job_name(family: Family) -> str:
+    """The job that trains, promotes and names."""
+    return f"train_{family.name}"
