@@ -65,7 +65,7 @@ RULES = {
 
 
 class ShopUnavailable(TransientFailure):
-    """The shop's database did not answer, or a transaction met others until its time was over. Nothing was changed."""
+    """The shop's database did not answer, or a transaction met others until its time was over."""
 
 
 class ShopRefused(PermanentFailure):
@@ -87,9 +87,15 @@ def shop_errors(tried: str) -> Iterator[None]:
             f"{tried} was refused: {error.diag.message_primary}. `darkroom shop rights` shows who may what.",
             {"sqlstate": error.sqlstate or ""},
         ) from error
-    except (*_AGAIN, psycopg.OperationalError) as error:
+    except _AGAIN as error:
         raise ShopUnavailable(
-            f"{tried} did not come to an end: {_first_line(error)}. Nothing was changed; try again.",
+            f"{tried} met other changes until its time was over: {_first_line(error)}. Nothing was changed; try again.",
+            {"sqlstate": error.sqlstate or ""},
+        ) from error
+    except psycopg.OperationalError as error:
+        raise ShopUnavailable(
+            f"{tried} did not come to an end: {_first_line(error)}. Is PostgreSQL running? If the connection broke "
+            "while committing, it may be done: look before doing it again.",
             {"sqlstate": error.sqlstate or ""},
         ) from error
     except psycopg.Error as error:

@@ -48,6 +48,9 @@ log_line_prefix = '%m [%p] %q%u@%d '
 log_checkpoints = off
 # No value of a statement may reach a log.
 log_parameter_max_length_on_error = 0
+log_min_error_statement = panic
+# Nor of a row: DETAIL of a broken rule would show it whole.
+log_error_verbosity = terse
 """
 HBA = """\
 # Written by `darkroom up`, anew each time. TYPE DATABASE USER ADDRESS METHOD

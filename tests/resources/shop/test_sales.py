@@ -10,6 +10,8 @@ import psycopg
 import pytest
 
 from resources.shop import in_transaction
+from stack.paths import Layout
+from tests.live_stack import LiveStack
 from tests.resources.shop.shelves import add_detail, add_item, add_sale, set_clock, versions
 
 pytestmark = pytest.mark.stack
@@ -215,3 +217,20 @@ def test_the_record_says_who_changed_what_and_keeps_no_contact(connection: psyco
     assert "'ada'" in everything
     assert "Amsel" not in everything
     assert "example.org" not in everything
+
+
+def test_no_contact_reaches_the_servers_log(connection: psycopg.Connection, stack: LiveStack):
+    add_sale(connection)
+    name = "Unmistakable Log Amsel"
+    for statement in (
+        f"INSERT INTO shop.member_contacts VALUES ('ada', '{name}', 'no address')",
+        f"INSERT INTO shop.member_contacts VALUES ('nobody', '{name}', 'a@example.org')",
+    ):
+        with pytest.raises(psycopg.Error):
+            connection.execute(statement)
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        connection.execute("SELECT * FROM shop.that_is_in_the_log")
+    text = Layout(stack.home).log("postgres").read_text(errors="replace")
+    assert "that_is_in_the_log" in text
+    assert "contact_email_form" in text
+    assert name not in text

@@ -139,7 +139,9 @@ def test_who_never_gets_through_is_told_so_and_nothing_is_changed(shop: str):
         add_item(own)
         raise psycopg.errors.SerializationFailure("met another")
 
-    with pytest.raises(ShopUnavailable, match=r"did not come to an end: met another\. Nothing was changed"):
+    with pytest.raises(
+        ShopUnavailable, match=r"met other changes until its time was over: met another\. Nothing was changed"
+    ):
         in_transaction(shop, work, seconds=5, sleep=lambda pause: None, clock=lambda: next(times))
     with psycopg.connect(shop) as connection:
         assert versions(connection) == []
