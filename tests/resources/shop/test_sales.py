@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from decimal import Decimal
@@ -221,7 +222,7 @@ def test_the_record_says_who_changed_what_and_keeps_no_contact(connection: psyco
 
 def test_no_contact_reaches_the_servers_log(connection: psycopg.Connection, stack: LiveStack):
     add_sale(connection)
-    name = "Unmistakable Log Amsel"
+    name = f"Amsel {secrets.token_hex(8)}"
     for statement in (
         f"INSERT INTO shop.member_contacts VALUES ('ada', '{name}', 'no address')",
         f"INSERT INTO shop.member_contacts VALUES ('nobody', '{name}', 'a@example.org')",
