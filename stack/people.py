@@ -1,4 +1,4 @@
-"""People who log into the stack's PostgreSQL: their passwords lie in HOME/secrets/people, readable by the owner alone.
+"""People who log into the stack's PostgreSQL: their passwords lie in HOME/secrets, readable by the owner alone.
 
 A person's connection string names that file (libpq's passfile) and holds no secret itself; it demands TLS with the
 server's certificate checked, and channel binding, so that nobody in between can take the password's place.
@@ -35,7 +35,6 @@ def make_person(home: Path, name: str, groups: Sequence[str]) -> str:
     password = None if path.is_file() else secrets.token_urlsafe(PASSWORD_BYTES)
     put_person(stack_settings(home, "admin").postgres_dsn, load_policy(), name, groups, password)
     if password is not None:
-        path.parent.mkdir(mode=0o700, exist_ok=True)
         # Any port and database: the port may be another one after a later `up`. No part needs escaping.
         write_private(path, f"127.0.0.1:*:*:{name}:{password}\n")
     return person_dsn(home, name)
@@ -81,4 +80,4 @@ def person_dsn(home: Path, name: str) -> str:
 
 
 def _passfile(home: Path, name: str) -> Path:
-    return Layout(home.absolute()).secrets / "people" / f"{person_name(name, load_policy())}.pgpass"
+    return Layout(home.absolute()).secrets / f"person-{person_name(name, load_policy())}.pgpass"
