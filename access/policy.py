@@ -13,8 +13,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 KafkaOperation = Literal["READ", "WRITE", "CREATE", "DELETE", "ALTER", "DESCRIBE", "DESCRIBE_CONFIGS", "ALTER_CONFIGS"]
-PostgresRight = Literal["SELECT", "INSERT", "UPDATE", "DELETE"]
+PostgresRight = Literal["SELECT", "INSERT", "UPDATE", "DELETE", "EXECUTE"]
+COLUMN_RIGHTS = frozenset({"SELECT", "INSERT", "UPDATE"})
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+Function = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}\([a-z0-9_ ,\[\]]*\)$")]
+Duration = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,6}(ms|s|min)$")]
 
 
 class PolicyError(Exception):
@@ -43,12 +46,39 @@ class KafkaRight(_Model):
         return self
 
 
-class TableRight(_Model):
-    """Rights on one table of the platform's database."""
+class DatabaseRight(_Model):
+    """Rights on one table, on some of its columns, or on one function of the platform's database.
+
+    A function is written with the types of its arguments as PostgreSQL spells them: `items_as_of(timestamp with time
+    zone)`.
+    """
 
     schema_name: Name = Field(alias="schema")
-    table: Name
+    table: Name | None = None
+    columns: tuple[Name, ...] = ()
+    function: Function | None = None
     allow: tuple[PostgresRight, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _one_object(self) -> DatabaseRight:
+        if (self.table is None) == (self.function is None):
+            raise ValueError("names exactly one of: table, function")
+        if self.function is not None and (self.columns or set(self.allow) != {"EXECUTE"}):
+            raise ValueError("a function has no columns, and the only right on it is EXECUTE")
+        if self.table is not None and "EXECUTE" in self.allow:
+            raise ValueError("EXECUTE is a right on a function")
+        if self.columns and not COLUMN_RIGHTS.issuperset(self.allow):
+            raise ValueError(f"rights on columns are: {', '.join(sorted(COLUMN_RIGHTS))}")
+        return self
+
+
+class SessionSettings(_Model):
+    """What every session of a role begins with. A session may change its time-outs: they stop accidents, not intent."""
+
+    search_path: tuple[Name, ...] = Field(min_length=1)
+    statement_timeout: Duration
+    lock_timeout: Duration
+    idle_in_transaction_session_timeout: Duration
 
 
 class Identity(_Model):
@@ -57,13 +87,30 @@ class Identity(_Model):
     note: str
     kafka_super_user: bool = False
     kafka: tuple[KafkaRight, ...] = ()
-    postgres: tuple[TableRight, ...] = ()
+    postgres: tuple[DatabaseRight, ...] = ()
+    session: SessionSettings | None = None
+
+
+class Group(_Model):
+    """People who may do the same. Nobody logs in as a group; people are logins that inherit its rights and settings."""
+
+    note: str
+    postgres: tuple[DatabaseRight, ...] = Field(min_length=1)
+    session: SessionSettings
 
 
 class Policy(_Model):
     """The whole policy."""
 
     identities: dict[Name, Identity]
+    groups: dict[Name, Group] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _names_mean_one(self) -> Policy:
+        both = sorted(set(self.identities) & set(self.groups))
+        if both:
+            raise ValueError(f"names both an identity and a group: {', '.join(both)}")
+        return self
 
 
 def parse_policy(text: str) -> Policy:

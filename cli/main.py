@@ -28,6 +28,7 @@ MODULES = (
     "cli.models",
     "cli.results",
     "cli.labels",
+    "cli.shop",
 )
 
 app = typer.Typer(

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from platform_assets.access.access_policy import access_policy, access_policy_job, postgres_as_the_policy_says
 from platform_assets.images import (
     checks,
     daily_uploads,
@@ -27,7 +28,7 @@ from sensors.kafka_offsets import kafka_offsets
 from sensors.learning import LEARNING_SENSORS, NIGHTLY_SCHEDULES
 from sensors.messages import messages_waiting
 from sensors.run_failures import run_failures
-from sensors.schedules import hourly_upkeep
+from sensors.schedules import hourly_upkeep, nightly_access
 
 defs = dg.Definitions(
     assets=[
@@ -43,6 +44,7 @@ defs = dg.Definitions(
         label_corrections,
         recognised_stream,
         recognition_quality.recognition_quality,
+        access_policy,
     ],
     asset_checks=[
         *checks.CHECKS,
@@ -54,6 +56,7 @@ defs = dg.Definitions(
         *message_checks,
         recognition_quality.recognition_quality_checks,
         recognition_quality.quality_checks,
+        postgres_as_the_policy_says,
     ],
     jobs=[
         live_images,
@@ -63,9 +66,10 @@ defs = dg.Definitions(
         replay.replay_quarantine,
         tables.upkeep_tables,
         status.rebuild_status,
+        access_policy_job,
     ],
     sensors=[kafka_offsets, *LEARNING_SENSORS, messages_waiting, run_failures],
-    schedules=[hourly_upkeep, *NIGHTLY_SCHEDULES],
+    schedules=[hourly_upkeep, *NIGHTLY_SCHEDULES, nightly_access],
     resources=resource_defs(),
     # One process a run: starting one costs five CPU-seconds, more than most steps.
     executor=dg.in_process_executor,

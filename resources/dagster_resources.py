@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from resources.keys import KeyStore
     from resources.lake import Lake
     from resources.postgres import ImageStatus
+    from resources.postgres_roles import PostgresRoles
     from resources.registry import Registry
 
 
@@ -119,6 +120,25 @@ class RegistryResource(dg.ConfigurableResource):
         return ModelRegistry(self.settings.load().mlflow_url)
 
 
+class PostgresRolesResource(dg.ConfigurableResource):
+    """Roles and rights in PostgreSQL, beside the policy that this distribution carries."""
+
+    settings: dg.ResourceDependency[SettingsResource]
+
+    @property
+    def may_apply(self) -> bool:
+        """Whether there is a login to apply with; without one, the policy is only compared."""
+        return bool(self.settings.load().policy_dsn)
+
+    def open(self) -> "PostgresRoles":
+        """A handle on roles and rights; connects when used: as policy_dsn, or as a login that can only look."""
+        from access.policy import load_policy
+        from resources.postgres_roles import PostgresRoles
+
+        settings = self.settings.load()
+        return PostgresRoles(settings.policy_dsn or settings.shop_dsn, load_policy())
+
+
 def resource_defs(overrides: dict[str, Any] | None = None) -> dict[str, dg.ConfigurableResource]:
     """All resources by the names that assets and sensors use, on one set of settings."""
     settings = SettingsResource(overrides=overrides or {})
@@ -130,4 +150,5 @@ def resource_defs(overrides: dict[str, Any] | None = None) -> dict[str, dg.Confi
         "status": StatusResource(settings=settings),
         "compute": ComputeResource(settings=settings),
         "registry": RegistryResource(settings=settings),
+        "postgres_roles": PostgresRolesResource(settings=settings),
     }

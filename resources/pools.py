@@ -1,4 +1,4 @@
-"""The names of Dagster's pools: one a table, one a model. Whoever writes it holds a slot of its pool.
+"""The names of Dagster's pools: one a table, one a model, one of the policy. Whoever writes it holds a slot of it.
 
 Here and not beside the assets, so that the stack can make every pool before the first run without loading them.
 """
@@ -9,6 +9,8 @@ from transforms.families import FAMILIES
 from transforms.recognition import Family
 from transforms.tables import PROCESSED_IMAGES, QUARANTINED_IMAGES, TABLES, TableSpec
 
+POLICY_POOL = "access/access_policy"
+"""Of whoever applies the policy."""
 _WRITTEN_TOGETHER = {QUARANTINED_IMAGES.name: PROCESSED_IMAGES.name}
 """Developing and replay write both tables in one step, which can hold one pool."""
 
@@ -25,4 +27,4 @@ def model_pool(family: Family) -> str:
 
 def every_pool() -> frozenset[str]:
     """The names of all pools."""
-    return frozenset({*map(pool, TABLES), *map(model_pool, FAMILIES)})
+    return frozenset({*map(pool, TABLES), *map(model_pool, FAMILIES), POLICY_POOL})

@@ -1,4 +1,4 @@
-"""What the clock wakes: upkeep of the tables, hourly.
+"""What the clock wakes: upkeep of the tables, hourly; comparing rights with the policy, nightly.
 
 It runs at seven minutes past, away from the full hour, when topic segments roll and days begin.
 """
@@ -6,6 +6,7 @@ It runs at seven minutes past, away from the full hour, when topic segments roll
 import dagster as dg
 
 UPKEEP_JOB = "upkeep_tables"
+ACCESS_JOB = "access_policy"
 
 hourly_upkeep = dg.ScheduleDefinition(
     name="hourly_upkeep",
@@ -14,4 +15,13 @@ hourly_upkeep = dg.ScheduleDefinition(
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Compacts small files, writes checkpoints, and removes files and log entries that nobody needs.",
+)
+
+nightly_access = dg.ScheduleDefinition(
+    name="nightly_access",
+    job_name=ACCESS_JOB,
+    cron_schedule="23 3 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Compares roles and rights in PostgreSQL with the policy; the check is red when they drifted.",
 )

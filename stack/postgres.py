@@ -1,8 +1,9 @@
 """PostgreSQL 17 of the stack: made, configured, its roles and databases.
 
-TCP on loopback only, TLS 1.3 only, no password anywhere: `cert` authentication, and pg_ident.conf says which common
-name may log in as which role. The superuser `postgres` is the identity `admin`. There is no Unix socket: nothing
-needs one, and its folder would have to be open to two accounts.
+TCP on loopback only, TLS 1.3 only. Services log in by certificate, and pg_ident.conf says which common name may log in
+as which role; the superuser `postgres` is the identity `admin`. People, the members of a group of the policy, log in by
+SCRAM: a password is taken back with one statement, and a certificate of the stack's authority is not
+(docs/security.md). There is no Unix socket: nothing needs one, and its folder would have to be open to two accounts.
 """
 
 from __future__ import annotations
@@ -16,22 +17,15 @@ import psycopg
 from psycopg import sql
 
 from access.policy import Policy
-from access.postgres_grants import Grant, grants
 from resources.postgres import upgrade
+from resources.postgres_roles import PostgresRoles
 from stack.errors import StackError
 from stack.paths import Layout
 from stack.postgres_place import run_as
 from stack.processes import postgres_in
 from stack.state import DAGSTER_DATABASE, MLFLOW_DATABASE, PLATFORM_DATABASE, ROLES, PostgresPlace, postgres_dsn
 
-LOGINS = ("admin", "uploads", "streams", "dagster", "mlflow", "operator")
-
-RIGHTS = {
-    "SELECT": sql.SQL("SELECT"),
-    "INSERT": sql.SQL("INSERT"),
-    "UPDATE": sql.SQL("UPDATE"),
-    "DELETE": sql.SQL("DELETE"),
-}
+LOGINS = ("admin", "uploads", "streams", "dagster", "mlflow", "operator", "shop")
 
 CONFIGURATION = """\
 # Written by `darkroom up`, anew each time.
@@ -54,14 +48,17 @@ log_line_prefix = '%m [%p] %q%u@%d '
 log_checkpoints = off
 # No value of a statement may reach a log.
 log_parameter_max_length_on_error = 0
+log_min_error_statement = panic
+# Nor of a row: DETAIL of a broken rule would show it whole.
+log_error_verbosity = terse
 """
 HBA = """\
 # Written by `darkroom up`, anew each time. TYPE DATABASE USER ADDRESS METHOD
-hostssl all all 127.0.0.1/32 cert map=identities
+{people}hostssl all all 127.0.0.1/32 cert map=identities
 """
 
 
-def prepare(layout: Layout, place: PostgresPlace, port: int) -> None:
+def prepare(layout: Layout, place: PostgresPlace, port: int, policy: Policy) -> None:
     """Make the data directory if there is none, and write its configuration. Called while no server runs.
 
     Raises:
@@ -76,7 +73,9 @@ def prepare(layout: Layout, place: PostgresPlace, port: int) -> None:
     identities = "".join(f"identities {name} {ROLES.get(name, name)}\n" for name in LOGINS)
     quoted = str(data).replace("'", "''")
     _write(place, data / "postgresql.conf", CONFIGURATION.format(port=port, data=quoted))
-    _write(place, data / "pg_hba.conf", HBA)
+    # Not in quotes: in quotes, + would be a letter of a name.
+    people = "".join(f"hostssl all +{group} 127.0.0.1/32 scram-sha-256\n" for group in policy.groups)
+    _write(place, data / "pg_hba.conf", HBA.format(people=people))
     _write(place, data / "pg_ident.conf", identities)
     (data / "tls").mkdir(mode=0o700, exist_ok=True)
     _own(place, data / "tls")
@@ -135,24 +134,4 @@ def furnish(layout: Layout, port: int, policy: Policy) -> None:
             connection.execute(revoke.format(sql.Identifier(name)))
     platform = postgres_dsn(layout, port, "admin")
     upgrade(platform)
-    with psycopg.connect(platform) as connection:
-        _grant(connection, grants(policy))
-
-
-def _grant(connection: psycopg.Connection, wanted: list[Grant]) -> None:
-    """Put the rights of our roles to `wanted`, in one transaction: what is not wanted is revoked."""
-    database = sql.Identifier(PLATFORM_DATABASE)
-    for role in (name for name in LOGINS if name not in ROLES):
-        own = sql.Identifier(role)
-        connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(database, own))
-        for schema in sorted({grant.schema for grant in wanted}):
-            place = sql.Identifier(schema)
-            connection.execute(sql.SQL("REVOKE ALL ON ALL TABLES IN SCHEMA {} FROM {}").format(place, own))
-            connection.execute(sql.SQL("REVOKE ALL ON SCHEMA {} FROM {}").format(place, own))
-    for grant in wanted:
-        role = sql.Identifier(grant.role)
-        rights = sql.SQL(", ").join(RIGHTS[right] for right in grant.rights)
-        table = sql.Identifier(grant.schema, grant.table)
-        connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, role))
-        connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(grant.schema), role))
-        connection.execute(sql.SQL("GRANT {} ON {} TO {}").format(rights, table, role))
+    PostgresRoles(platform, policy).apply()

@@ -17,7 +17,7 @@ from stack.errors import StackError, StackMissing
 from stack.paths import Layout, write_private
 
 VERSION = 1
-IDENTITIES = ("broker", "admin", "uploads", "streams", "recogniser", "dagster", "mlflow", "operator")
+IDENTITIES = ("broker", "admin", "uploads", "streams", "recogniser", "dagster", "mlflow", "operator", "shop")
 # Identities that log into PostgreSQL under another role's name.
 ROLES = {"admin": "postgres"}
 PLATFORM_DATABASE = "platform"
@@ -144,6 +144,8 @@ def identity_overrides(layout: Layout, state: StackState, identity: str) -> dict
         raise StackError(f"{identity!r} is no identity of the stack. Valid ones: {', '.join(IDENTITIES)}.")
     return {
         "home": str(layout.home),
+        # The shop's assets run in Dagster's processes, and log in as themselves.
+        "shop_dsn": postgres_dsn(layout, state.ports["postgres"], "shop" if identity == "dagster" else identity),
         "kafka_bootstrap": f"127.0.0.1:{state.ports['kafka']}",
         "kafka_ca": str(layout.ca),
         "kafka_certificate": str(layout.certificate(identity)),

@@ -210,7 +210,7 @@ class _Start:
     def _prepare(self, name: str) -> None:
         place = self._state.postgres
         if name == "postgres" and place is not None:
-            postgres.prepare(self._layout, place, self._state.ports["postgres"])
+            postgres.prepare(self._layout, place, self._state.ports["postgres"], self._policy)
         if name == "kafka":
             kafka.prepare(self._layout, self._admin, self._state.ports, super_users(self._policy))
 

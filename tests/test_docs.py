@@ -9,8 +9,11 @@ import click
 import pytest
 from typer.main import get_command
 
+from access.policy import load_policy
+from access.postgres_grants import markdown_matrix
 from cli.main import app
 from cli.settings import page
+from transforms.shop_rows import FILES
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -19,6 +22,19 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 def test_the_page_of_settings_is_what_the_command_prints() -> None:
     written = (ROOT / "docs" / "settings.md").read_text()
     assert written == page(), "write it anew: darkroom settings --markdown > docs/settings.md"
+
+
+def test_the_matrix_of_the_shops_rights_is_what_the_policy_says() -> None:
+    written = (ROOT / "docs" / "shop.md").read_text()
+    assert markdown_matrix(load_policy(), "shop") in written, (
+        "write it anew from access.postgres_grants.markdown_matrix"
+    )
+
+
+def test_the_page_of_the_shop_names_every_column_of_its_files() -> None:
+    written = (ROOT / "docs" / "shop.md").read_text()
+    for file in FILES:
+        assert f"| `{file.name}` | {', '.join(f'`{name}`' for name in file.names)} |" in written
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
@@ -58,6 +74,13 @@ def test_every_command_that_a_page_names_exists_with_its_options() -> None:
             if name not in known:
                 wrong.append(f"{path.name}: darkroom {line}")
                 continue
+            command = _commands()[name]
+            if isinstance(command, click.Group) and len(words) > 1:
+                inner = command.commands.get(words[1].rstrip(",.;:"))
+                if inner is None:
+                    wrong.append(f"{path.name}: darkroom {line}")
+                    continue
+                known[name] = {option for one in inner.params for option in one.opts}
             unknown = {word for word in options if word.startswith("-")} - known[name] - {"--help"}
             wrong += [f"{path.name}: darkroom {name} has no {option}" for option in sorted(unknown)]
     assert wrong == []

@@ -6,7 +6,7 @@ import pytest
 
 from access.kafka_acls import AclRule, acl_rules, super_users
 from access.policy import PolicyError, load_policy, parse_policy
-from access.postgres_grants import Grant, grants
+from access.postgres_grants import Right, rights, roles, session_settings
 
 TOPICS = {"topic": "images.raw", "labels_topic": "images.labels", "recognised_topic": "images.recognised"}
 
@@ -40,8 +40,46 @@ def test_a_super_user_is_named_to_the_broker_and_needs_no_rule():
     assert not [rule for rule in acl_rules(policy, TOPICS) if rule.principal == "User:broker"]
 
 
-def test_a_table_right_becomes_one_grant_to_the_role_of_the_identity():
-    assert grants(parse_policy(ONE)) == [Grant("uploads", "images", "image_status", ("SELECT", "UPDATE"))]
+def test_a_table_right_becomes_rights_of_the_role_on_it_and_on_the_way_there():
+    assert rights(parse_policy(ONE)) == {
+        Right("uploads", "database", "", "CONNECT"),
+        Right("uploads", "schema", "images", "USAGE"),
+        Right("uploads", "table", "images.image_status", "SELECT"),
+        Right("uploads", "table", "images.image_status", "UPDATE"),
+    }
+
+
+GROUP = """
+identities: {}
+groups:
+  packers:
+    note: n
+    postgres:
+      - {schema: shop, table: sales, columns: [status], allow: [UPDATE]}
+      - {schema: shop, function: "items_as_of(timestamp with time zone)", allow: [EXECUTE]}
+    session: {search_path: [shop], statement_timeout: 2min, lock_timeout: 5s, idle_in_transaction_session_timeout: 90s}
+"""
+
+
+def test_a_group_is_a_role_that_does_not_log_in_with_rights_on_columns_and_functions():
+    policy = parse_policy(GROUP)
+    (role,) = roles(policy)
+    assert (role.name, role.login) == ("packers", False)
+    assert {right for right in rights(policy) if right.kind in ("column", "function")} == {
+        Right("packers", "column", "shop.sales", "UPDATE", "status"),
+        Right("packers", "function", "shop.items_as_of(timestamp with time zone)", "EXECUTE"),
+    }
+
+
+def test_whoever_is_in_two_groups_has_the_shorter_time_out_of_each_kind():
+    one = parse_policy(GROUP).groups["packers"].session
+    other = one.model_copy(update={"statement_timeout": "119s", "lock_timeout": "5001ms"})
+    assert dict(session_settings([one, other])) == {
+        "search_path": "shop",
+        "statement_timeout": "119s",
+        "lock_timeout": "5s",
+        "idle_in_transaction_session_timeout": "90s",
+    }
 
 
 def test_the_shipped_policy_lets_the_door_write_and_never_read():
@@ -71,6 +109,12 @@ def test_the_shipped_policy_has_two_super_users_and_no_service_is_one():
         ("identities: {a: {note: n, kafkas: []}}", "kafkas"),
         ("identities: {'a b': {note: n}}", "pattern"),
         ("identities: [", "no YAML"),
+        ("identities: {a: {note: n, postgres: [{schema: s, allow: [SELECT]}]}}", "exactly one of: table, function"),
+        ("identities: {a: {note: n, postgres: [{schema: s, table: t, allow: [EXECUTE]}]}}", "right on a function"),
+        ("identities: {a: {note: n, postgres: [{schema: s, function: f(), allow: [SELECT]}]}}", "EXECUTE"),
+        ("identities: {a: {note: n, postgres: [{schema: s, table: t, columns: [c], allow: [DELETE]}]}}", "INSERT, SEL"),
+        (GROUP.replace("identities: {}", "identities: {packers: {note: n}}"), "both an identity and a group: packers"),
+        (GROUP.replace("2min", "2"), "statement_timeout"),
     ],
 )
 def test_a_slip_of_the_pen_is_refused_with_its_place_and_never_a_right(wrong: str, said: str):

@@ -1,0 +1,1 @@
+"""Who may do what, as it stands at each enforcement point."""

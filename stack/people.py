@@ -1,0 +1,83 @@
+"""People who log into the stack's PostgreSQL: their passwords lie in HOME/secrets, readable by the owner alone.
+
+A person's connection string names that file (libpq's passfile) and holds no secret itself; it demands TLS with the
+server's certificate checked, and channel binding, so that nobody in between can take the password's place.
+
+Why a password and no certificate: the issuer is on this machine either way, and a password is taken back by one
+statement, while a certificate of the stack's authority is good until it ends.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+from access.policy import load_policy
+from resources.shop_people import person_name, put_person, remove_person
+from stack.errors import StackError
+from stack.paths import Layout, write_private
+from stack.state import PLATFORM_DATABASE, load_state, stack_settings
+
+PASSWORD_BYTES = 24
+
+
+def make_person(home: Path, name: str, groups: Sequence[str]) -> str:
+    """Make a login that inherits these groups, or put an existing one into them. Returns its connection string.
+
+    A password is made where there is none on this machine.
+
+    Raises:
+        StackError: no stack there.
+        PersonRefused, ShopRefused, ShopUnavailable: see put_person.
+    """
+    path = _passfile(home, name)
+    password = None if path.is_file() else secrets.token_urlsafe(PASSWORD_BYTES)
+    put_person(stack_settings(home, "admin").postgres_dsn, load_policy(), name, groups, password)
+    if password is not None:
+        # Any port and database: the port may be another one after a later `up`. No part needs escaping.
+        write_private(path, f"127.0.0.1:*:*:{name}:{password}\n")
+    return person_dsn(home, name)
+
+
+def end_person(home: Path, name: str) -> bool:
+    """Remove a login and its password. Returns whether there was one.
+
+    Raises:
+        StackError, PersonRefused, ShopRefused, ShopUnavailable: as above.
+    """
+    path = _passfile(home, name)
+    removed = remove_person(stack_settings(home, "admin").postgres_dsn, load_policy(), name)
+    path.unlink(missing_ok=True)
+    return removed
+
+
+def person_dsn(home: Path, name: str) -> str:
+    """A libpq connection string of a person that works as it stands.
+
+    Raises:
+        StackError: no stack there, or this home holds no password of that person.
+    """
+    from psycopg.conninfo import make_conninfo
+
+    path = _passfile(home, name)
+    if not path.is_file():
+        raise StackError(
+            f"There is no password of {name} in {path.parent}. Make the login with "
+            f"`darkroom shop person {name} --group GROUP`."
+        )
+    layout = Layout(home.absolute())
+    return make_conninfo(
+        host="127.0.0.1",
+        port=load_state(layout.home).ports["postgres"],
+        dbname=PLATFORM_DATABASE,
+        user=name,
+        passfile=str(path),
+        sslmode="verify-full",
+        sslrootcert=str(layout.ca),
+        channel_binding="require",
+    )
+
+
+def _passfile(home: Path, name: str) -> Path:
+    return Layout(home.absolute()).secrets / f"person-{person_name(name, load_policy())}.pgpass"
