@@ -62,6 +62,10 @@ def put_label(client: httpx.Client, doors: Sequence[str], token: str, id: str, l
     from cli.ways import no_receipt, raise_if_untrusted, words_of
     from resources.failures import PermanentFailure, TransientFailure
 
+    try:
+        (id + label).encode()
+    except UnicodeEncodeError:
+        raise PermanentFailure("The id or the label is no UTF-8 text. Send it in the terminal's encoding.") from None
     why = "the stack has none"
     for door in doors:
         try:

@@ -35,6 +35,7 @@ def register(app: typer.Typer) -> None:
 @plainly
 def suspects() -> None:
     """The verdicts that stand, by pseudonym and day, newest first; no name is opened."""
+    from rich.markup import escape
     from rich.table import Table
 
     from resources.label_trust import read_verdicts
@@ -52,10 +53,10 @@ def suspects() -> None:
             one.uploader.pseudonym,
             "trusted" if one.trusted else "left out",
             f"{one.contradicted} of {one.rows}" if one.rows else "",
-            one.judge,
+            escape(one.judge),
             f"{one.decided_at:%Y-%m-%d %H:%M:%S}",
-            one.who,
-            one.why,
+            escape(one.who),
+            escape(one.why),
         )
     console.print(shown)
 

@@ -10,14 +10,14 @@ import json
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from cli.ways import DoorUntrusted, raise_if_untrusted
+from cli.ways import raise_if_untrusted
 from resources.failures import PermanentFailure, PlatformFailure
 
 OPEN_SECONDS = 10.0
@@ -99,13 +99,23 @@ class Listening:
             raise self._failure
 
     def _run(self) -> None:
+        try:
+            self._listen()
+        except PlatformFailure as failure:
+            self._failure = failure
+        except BaseException as error:
+            # Whoever waits in another thread must hear of it, whatever it was: also a pipe that closed.
+            self._failure = ResultsRefused(f"Listening to {self._url} ended: {type(error).__name__}: {error}")
+
+    def _listen(self) -> None:
         refused = False
         while not self._stop.is_set():
+            token = self._token(refused)
             try:
                 with connect(
                     self._url,
                     ssl=self._trust,
-                    additional_headers={"Authorization": f"Bearer {self._token(refused)}"},
+                    additional_headers={"Authorization": f"Bearer {token}"},
                     compression=None,
                     open_timeout=OPEN_SECONDS,
                     close_timeout=1,
@@ -113,41 +123,34 @@ class Listening:
                 ) as self._connection:
                     refused = False
                     self._open.set()
-                    self._read(self._connection)
+                    for frame in self._frames(self._connection):
+                        self._take(frame)
             except InvalidStatus as error:
                 status = error.response.status_code
                 if status in _REFUSED_FOR_GOOD and (refused or status != 401):
-                    said = (
+                    raise ResultsRefused(
                         f"{self._url} answered {status} to the handshake; `darkroom up` brings its release up to date."
-                    )
-                    self._failure = ResultsRefused(said)
-                    return
+                    ) from error
                 refused = status == 401
-                self._stop.wait(RETRY_SECONDS)
-            except (ConnectionClosed, InvalidHandshake, OSError, TimeoutError) as error:
-                try:
-                    raise_if_untrusted(self._url, error)
-                except DoorUntrusted as untrusted:
-                    self._failure = untrusted
-                    return
-                self._stop.wait(RETRY_SECONDS)
+            except (InvalidHandshake, OSError, TimeoutError) as error:
+                raise_if_untrusted(self._url, error)
+            self._stop.wait(RETRY_SECONDS)
 
-    def _read(self, connection: ClientConnection) -> None:
-        for frame in connection:
-            said: Any = json.loads(frame)
-            if "missed" in said:
-                self._missed(int(said["missed"]))
-            elif "problem" not in said:
-                self._found(
-                    NamedImage(
-                        said["id"],
-                        said["model"],
-                        said["model_version"],
-                        said["label"],
-                        float(said["probability"]),
-                        time.monotonic(),
-                    )
-                )
+    @staticmethod
+    def _frames(connection: ClientConnection) -> Iterator[str | bytes]:
+        """The frames until the connection ends, well or not."""
+        try:
+            yield from connection
+        except (ConnectionClosed, OSError):
+            return
+
+    def _take(self, frame: str | bytes) -> None:
+        said: Any = json.loads(frame)
+        if "missed" in said:
+            self._missed(int(said["missed"]))
+        elif "problem" not in said:
+            answer = {name: said[name] for name in ("id", "model", "model_version", "label", "probability")}
+            self._found(NamedImage(**answer, at=time.monotonic()))
 
 
 def results_url(stream_url: str) -> str:

@@ -48,15 +48,14 @@ def messages_waiting(
         if wait > 0:
             return dg.SkipReason(f"run {last.dagster_run.run_id[:8]} failed; asked for again in {wait:.0f} s")
     settings = kafka.load(ANSWER_SECONDS)
-    try:
-        waiting = {
-            topic.name: offsets_to_land(settings, lake.open(), topic)
-            for topic in (labels_topic(settings), recognised_topic(settings))
-        }
-    except PlatformFailure as failure:
-        return dg.SkipReason(first_line(failure))
+    waiting, failures = {}, []
+    for topic in (labels_topic(settings), recognised_topic(settings)):
+        try:
+            waiting[topic.name] = offsets_to_land(settings, lake.open(), topic)
+        except PlatformFailure as failure:
+            failures.append(first_line(failure))
     told = ", ".join(f"{count} of {topic}" for topic, count in waiting.items())
     if not any(waiting.values()):
-        return dg.SkipReason("nothing new: landed up to the watermarks")
+        return dg.SkipReason(" ".join(failures) or "nothing new: landed up to the watermarks")
     key = f"after-{last.dagster_run.run_id if last is not None else 'none'}"
     return dg.SensorResult(run_requests=[dg.RunRequest(run_key=key, tags={"darkroom/why": f"offsets to land: {told}"})])

@@ -30,7 +30,8 @@ def needs_a_look(dsn: str) -> bool:
     while True:
         try:
             with psycopg.connect(dsn, connect_timeout=5) as connection:
-                if connection.execute("SELECT to_regclass('public.runs')").fetchone() == (None,):
+                tables = "SELECT to_regclass('public.runs'), to_regclass('public.concurrency_limits')"
+                if None in (connection.execute(tables).fetchone() or (None,)):
                     return True
                 pools = {row[0] for row in connection.execute("SELECT concurrency_key FROM concurrency_limits")}
                 if every_pool() - pools:

@@ -71,6 +71,15 @@ class Listener:
         self.found.append(answer)
         self._came.set()
 
+    async def came(self, seconds: float) -> bool:
+        """Whether there is something in `found` within so many seconds."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.wait()
+        except TimeoutError:
+            return False
+        return True
+
     async def wait(self) -> None:
         """Until there is something in `found`."""
         while not self.found:
@@ -99,8 +108,8 @@ class Answers:
             self._by_id.setdefault(answer.clear.id, []).append(self._count)
             self._bytes += ENTRY_BYTES + len(answer.value)
             self._forget()
-            wanting = [one for one in self._listeners if one.wants(answer)]
-        for one in wanting:
+            listeners = list(self._listeners)
+        for one in (one for one in listeners if one.wants(answer)):
             try:
                 one.loop.call_soon_threadsafe(one.give, answer)
             except RuntimeError:  # its loop has ended, and so has whoever waited
@@ -173,7 +182,16 @@ class TopicTail:
             self._thread.join(5 * _POLL_SECONDS)
 
     def _run(self, put: Callable[[SealedAnswer], None]) -> None:
-        from confluent_kafka import Consumer, KafkaException
+        while not self._stop.is_set():
+            try:
+                self._follow(put)
+            except Exception as error:
+                # A broker that is away, or what nobody foresaw: no door stands still for it, and reading begins anew.
+                log.warning("answers are not read: %s: %s", type(error).__name__, error)
+                self._stop.wait(_RETRY_SECONDS)
+
+    def _follow(self, put: Callable[[SealedAnswer], None]) -> None:
+        from confluent_kafka import Consumer
 
         config = {
             **consumer_config(self._settings, _GROUP),
@@ -184,19 +202,11 @@ class TopicTail:
         }
         consumer = Consumer(config, logger=logging.getLogger("services.door.kafka"))
         try:
-            while not self._stop.is_set():
-                try:
-                    self._assign(consumer)
-                    break
-                except KafkaException as error:
-                    log.info("answers are not read yet: %s", error.args[0].str())
-                    self._stop.wait(_RETRY_SECONDS)
+            self._assign(consumer)
             while not self._stop.is_set():
                 message = consumer.poll(_POLL_SECONDS)
                 if message is not None and (answer := answer_of(message)) is not None:
                     put(answer)
-        except Exception:
-            log.exception("answers are read no more until this instance is started again")
         finally:
             consumer.close()
 

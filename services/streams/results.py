@@ -13,8 +13,8 @@ import asyncio
 import json
 import logging
 import traceback
-from collections.abc import Callable, Coroutine
-from datetime import date, datetime, timedelta
+from collections.abc import Coroutine
+from datetime import date, timedelta
 from time import perf_counter
 from typing import Any
 
@@ -156,27 +156,24 @@ class ResultSession:
 
 
 class _Mine:
-    """Which answers are one uploader's: a set of pseudonyms, made once a day and called by the thread that reads."""
+    """Which answers are one uploader's. The thread that reads answers calls it, so that it asks nobody."""
 
     def __init__(self, door: Door, subject: str) -> None:
-        self._secret: Callable[[], bytes] = door.edges.keys.platform_secret
-        self._now: Callable[[], datetime] = door.now
+        self._door = door
         self._subject = subject
+        self._secret = b""
         self._named: dict[date, str] = {}
 
     def prepare(self) -> None:
-        """Ask the key store once, where an error can be told; raises KeyUnavailable."""
-        self._named[day_of(self._now())] = pseudonym(self._secret(), self._subject, day_of(self._now()))
+        """Ask the key store once, for the connection's life; raises KeyUnavailable."""
+        self._secret = self._door.edges.keys.platform_secret()
 
     def __call__(self, answer: SealedAnswer) -> bool:
         day = answer.clear.day
-        if abs(day - day_of(self._now())) > NEAR:
+        if abs(day - day_of(self._door.now())) > NEAR:
             return False
         if day not in self._named:
-            try:
-                self._named[day] = pseudonym(self._secret(), self._subject, day)
-            except KeyUnavailable:
-                return False
+            self._named[day] = pseudonym(self._secret, self._subject, day)
         return self._named[day] == answer.pseudonym
 
 

@@ -25,6 +25,8 @@ from transforms.reasons import Reason
 from transforms.tables import PROCESSED_IMAGES
 
 LOOK_AGAIN_SECONDS = 0.15
+LOOK_SECONDS = 1.0
+"""How often whoever waits for an answer looks whether the image was quarantined."""
 _SENTENCES = {
     "accepted": "Kafka keeps the image; it waits to be landed.",
     "landed": "The image is in the lake; it waits to be developed.",
@@ -105,12 +107,23 @@ async def _recognised(door: UploadDoor, row: StatusRow, patience: float) -> list
         try:
             async with asyncio.timeout(patience):
                 while not found:
-                    await listener.wait()
-                    listener.found.clear()
-                    found = await door.ask(lambda: fresh(door, row))
+                    if await listener.came(LOOK_SECONDS):
+                        listener.found.clear()
+                        found = await door.ask(lambda: fresh(door, row))
+                    elif await door.ask(lambda: _ended(door, row)):
+                        return []
         except TimeoutError:
             return []
     return found
+
+
+def _ended(door: UploadDoor, row: StatusRow) -> bool:
+    """Whether the image was quarantined meanwhile, so that nothing is to be waited for."""
+    try:
+        now = door.edges.status.get(row.id)
+    except StatusUnavailable:
+        return False
+    return now is not None and now.state == "quarantined"
 
 
 async def own_image(door: UploadDoor, principal: Principal, id: str) -> StatusRow:
@@ -170,8 +183,13 @@ def _opened(door: UploadDoor, row: StatusRow) -> bytes:
         raise keys_away(error) from error
     except (UnknownKey, EnvelopeError) as error:
         raise Problem(
-            Kind.INTERNAL, "The thumbnail does not open; the operator finds why in the log.", log=str(error)
+            Kind.INTERNAL, "The thumbnail does not open; the operator finds why in the log.", log=_kind_of(error)
         ) from error
+
+
+def _kind_of(error: UnknownKey | EnvelopeError) -> str:
+    """What an operator may read: the sentences of these errors name image and pseudonym."""
+    return f"{type(error).__name__} {error.reason if isinstance(error, EnvelopeError) else ''}".strip()
 
 
 def _sentence_of(reason: str) -> str:

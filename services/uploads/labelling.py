@@ -163,7 +163,9 @@ def _key_of(door: UploadDoor, row: StatusRow) -> DataKey:
         pass  # this image may have been sent after that erasure, under a later key
     except UnknownKey as error:
         raise Problem(
-            Kind.INTERNAL, "The image's key is not to be found; the operator finds why in the log.", log=str(error)
+            Kind.INTERNAL,
+            "The image's key is not to be found; the operator finds why in the log.",
+            log=type(error).__name__,
         ) from error
     try:
         found = door.processed.find(row.id, row.day)

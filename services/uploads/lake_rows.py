@@ -65,11 +65,12 @@ class LakeRows:
         for attempt in (1, 2):
             try:
                 with self._lock:
+                    now = time.monotonic()
                     if self._handle is None:
-                        self._handle = self._lake.open(self._spec.name)
-                    elif time.monotonic() - self._refreshed > FRESH_SECONDS:
+                        self._handle, self._refreshed = self._lake.open(self._spec.name), now
+                    elif now - self._refreshed > FRESH_SECONDS:
                         self._handle.update_incremental()
-                    self._refreshed = time.monotonic()
+                        self._refreshed = now
                     rows = pl.scan_delta(self._handle)
                 wanted = rows.filter(pl.col("id") == id).select(*self._columns)
                 found = wanted.filter(pl.col("day") == day).collect()

@@ -111,6 +111,19 @@ def test_nobody_waits_for_a_quarantined_image(bench: Bench) -> None:
     bench.run(scene)
 
 
+def test_whoever_waits_for_an_image_that_is_quarantined_meanwhile_is_told_so(bench: Bench) -> None:
+    async def scene(client: httpx.AsyncClient) -> None:
+        id = await sent(bench, client)
+        waiting = asyncio.create_task(asked(bench, client, id, "30s"))
+        await asyncio.sleep(0.3)
+        name = pseudonym(bench.keys.platform_secret(), "ada", DAY)
+        bench.states.rows[id] = StatusRow(id, DAY, name, "quarantined", "corrupt", NOON)
+        async with asyncio.timeout(5):
+            assert (await waiting).json()["state"] == "quarantined"
+
+    bench.run(scene)
+
+
 def test_what_passed_by_long_ago_is_in_the_lake_and_the_newest_version_counts(bench: Bench) -> None:
     async def scene(client: httpx.AsyncClient) -> None:
         id = await sent(bench, client)

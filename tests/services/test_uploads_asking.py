@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -199,6 +200,26 @@ def test_a_thumbnail_written_after_the_first_question_is_found(bench: Bench, mon
         developed(bench, second, "bob")
         asked = await client.get(f"/v1/images/{second}/thumbnail", headers=bench.authorised("bob"))
         assert asked.status_code == 200
+
+    bench.run(scene)
+
+
+def test_a_thumbnail_is_found_though_the_lake_is_asked_all_the_time(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bug prevented: each question put the next look at the table off, so that a poller kept everyone from new rows."""
+    monkeypatch.setattr("services.uploads.lake_rows.FRESH_SECONDS", 0.3)
+
+    async def scene(client: httpx.AsyncClient) -> None:
+        first, second = await sent(bench, client), await sent(bench, client, "bob")
+        developed(bench, first)
+        await client.get(f"/v1/images/{first}/thumbnail", headers=bench.authorised())
+        developed(bench, second, "bob")
+        async with asyncio.timeout(10):
+            while (
+                await client.get(f"/v1/images/{second}/thumbnail", headers=bench.authorised("bob"))
+            ).status_code == 404:
+                await asyncio.sleep(0.05)
 
     bench.run(scene)
 
