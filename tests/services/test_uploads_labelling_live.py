@@ -17,7 +17,7 @@ from resources.sealed_rows import SealedRows
 from resources.training_set import make_training_set
 from tests.live_stack import LiveStack
 from tests.platform_assets.dagster_client import DagsterClient
-from tests.services.live import picture, record_at, until
+from tests.services.live import record_at, scan, until
 from transforms.envelope import clear_of
 from transforms.families import DIGITS
 
@@ -48,7 +48,7 @@ def test_a_label_put_right_is_in_the_next_training_set_and_only_by_its_uploader(
     stack: LiveStack, doors: list[httpx.Client], subject: str
 ) -> None:
     headers = {"Authorization": f"Bearer {stack.token(subject)}"}
-    sent = doors[0].post("/v1/images", content=picture(), headers={**headers, "X-Label": "3"}).json()
+    sent = doors[0].post("/v1/images", content=scan(), headers={**headers, "X-Label": "3"}).json()
     where = f"/v1/images/{sent['id']}"
     # The other instance, while the image is on its way.
     early = doors[1].put(f"{where}/label", json={"label": "7"}, headers=headers)
@@ -74,7 +74,7 @@ def test_kill_9_of_a_door_among_its_answers_loses_no_label_that_was_acknowledged
     stack: LiveStack, doors: list[httpx.Client], subject: str
 ) -> None:
     headers = {"Authorization": f"Bearer {stack.token(subject)}"}
-    sent = doors[1].post("/v1/images", content=picture(), headers=headers).json()
+    sent = doors[1].post("/v1/images", content=scan(), headers=headers).json()
     where, said, broken = f"/v1/images/{sent['id']}/label", [0], threading.Event()
 
     def put_on() -> None:
