@@ -23,12 +23,14 @@ Member = Callable[[str], None]
 def database(admin: str, template: str = "template1") -> Iterator[str]:
     """A database for a while; gives the superuser's connection string."""
     name = f"shop_test_{secrets.token_hex(6)}"
+    create = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
     with psycopg.connect(admin, autocommit=True) as connection:
-        create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
-        connection.execute(create.format(sql.Identifier(name), sql.Identifier(template)))
-        try:
-            yield make_conninfo(admin, dbname=name)
-        finally:
+        connection.execute(create)
+    try:
+        yield make_conninfo(admin, dbname=name)
+    finally:
+        # Connected anew: other tests kill the server meanwhile.
+        with psycopg.connect(admin, autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
@@ -37,7 +39,7 @@ def admin(stack: LiveStack) -> str:
     return stack.settings("admin").postgres_dsn
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def template(admin: str) -> Iterator[str]:
     """A shop as `up` makes it, to copy."""
     with database(admin) as dsn:
