@@ -11,7 +11,7 @@ import dagster as dg
 
 from platform_assets.failing import RETRY, told_to_dagster
 from platform_assets.images.preview import delta_facts
-from platform_assets.reporting import markdown_table
+from platform_assets.landed_facts import landed_facts
 from platform_assets.schema import LEARNING, asset_key, pool, table_asset
 from platform_assets.table_checks import table_checks
 from resources.dagster_resources import KafkaResource, LakeResource
@@ -51,22 +51,9 @@ def landed_asset(
                 lambda records, size: context.log.info("landed %d records, %d bytes", records, size)
             )
             facts, version = delta_facts(tables, spec)
-        partitions = [
-            (partition, part.start, part.last if part.last is not None else "nothing new", part.end)
-            for partition, part in sorted(landed.partitions.items())
-        ]
         return dg.MaterializeResult(
             asset_key=asset_key(spec),
-            metadata={
-                "new records": landed.records,
-                "new bytes": landed.bytes,
-                "commits": landed.commits,
-                "seconds": round(landed.seconds, 3),
-                "topic": landed.topic,
-                "topic id": landed.topic_id,
-                "offsets": markdown_table(["partition", "from", "to", "watermark at the start"], partitions),
-                **facts,
-            },
+            metadata={**landed_facts(landed), **facts},
             data_version=dg.DataVersion(version),
         )
 

@@ -11,7 +11,7 @@ from platform_assets.failing import RETRY, told_to_dagster
 from platform_assets.images.preview import delta_facts, preview
 from platform_assets.images.raw_image_stream import KEY as STREAM
 from platform_assets.images.verified import LANDED_TO, offsets_of
-from platform_assets.reporting import markdown_table
+from platform_assets.landed_facts import landed_facts
 from platform_assets.schema import asset_key, pool, table_asset
 from resources.dagster_resources import KafkaResource, LakeResource, StatusResource
 from transforms.tables import RAW_IMAGES
@@ -42,21 +42,10 @@ def raw_images(
                 tell_landed(tables, projection, landed)
         facts, version = delta_facts(tables, RAW_IMAGES)
         newest = preview(tables, RAW_IMAGES, PREVIEW, "timestamp")
-    partitions = [
-        (partition, part.start, part.last if part.last is not None else "nothing new", part.end)
-        for partition, part in sorted(landed.partitions.items())
-    ]
     return dg.MaterializeResult(
         asset_key=asset_key(RAW_IMAGES),
         metadata={
-            "new records": landed.records,
-            "new bytes": landed.bytes,
-            "commits": landed.commits,
-            "seconds": round(landed.seconds, 3),
-            "records per second": round(landed.records / landed.seconds, 1) if landed.records else 0.0,
-            "topic": landed.topic,
-            "topic id": landed.topic_id,
-            "offsets": markdown_table(["partition", "from", "to", "watermark at the start"], partitions),
+            **landed_facts(landed),
             LANDED_TO: offsets_of(landed.topic_id, {p: part.end for p, part in landed.partitions.items()}),
             **facts,
             "preview": newest,
