@@ -11,11 +11,10 @@ for a hook that fails (a full disk) reports a commit as failed that stands.
 
 from __future__ import annotations
 
-import errno
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import date
 from pathlib import Path
 
@@ -26,39 +25,36 @@ from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
-from resources.failures import PermanentFailure, TransientFailure
+from resources.lake_failures import (
+    CommitConflict,
+    IdentifierRefused,
+    LakeFull,
+    LakeUnavailable,
+    SchemaRefused,
+    TableMissing,
+    first_line,
+    named,
+)
 from resources.parquet_writer import WrittenFile, discard, write_files
 from resources.settings import Settings
 from transforms.tables import TableSpec
+
+__all__ = [
+    "CHECKPOINT_EVERY",
+    "CommitConflict",
+    "IdentifierRefused",
+    "Lake",
+    "LakeFull",
+    "LakeUnavailable",
+    "SchemaRefused",
+    "TableMissing",
+    "open_lake",
+]
 
 CHECKPOINT_EVERY = 20
 """Commits between two checkpoints: opening then reads at most so many small files."""
 
 _logger = logging.getLogger("darkroom.lake")
-
-
-class TableMissing(PermanentFailure):
-    """There is no table of that name: its folder holds no Delta log."""
-
-
-class CommitConflict(TransientFailure):
-    """Another writer committed in between. Nothing of this commit stands; open again, look again, go on from there."""
-
-
-class IdentifierRefused(PermanentFailure):
-    """A commit would have moved a transaction identifier backwards or not at all: its rows stand already."""
-
-
-class SchemaRefused(PermanentFailure):
-    """Data or table do not have the columns that this release knows."""
-
-
-class LakeFull(TransientFailure):
-    """The lake's disk is full. No part of the commit stands; once there is room, the same work goes through."""
-
-
-class LakeUnavailable(TransientFailure):
-    """The lake's storage answered with an error that is none of the above."""
 
 
 class Lake:
@@ -103,7 +99,7 @@ class Lake:
             except TableNotFoundError as error:
                 if self._has_log(uri):
                     raise LakeUnavailable(
-                        f"Table {name} at {uri} has a log that delta-rs cannot read: {_first_line(error)}. "
+                        f"Table {name} at {uri} has a log that delta-rs cannot read: {first_line(error)}. "
                         "Nothing was written. Restore the folder _delta_log, or move the table away.",
                         {"table": name, "uri": uri},
                     ) from error
@@ -258,7 +254,7 @@ class Lake:
             return table.select(spec.schema.names).cast(spec.schema)
         except (KeyError, ValueError, pa.ArrowException) as error:
             raise SchemaRefused(
-                f"Rows for table {spec.name} do not fit its columns: {_first_line(error)}. Nothing was written.",
+                f"Rows for table {spec.name} do not fit its columns: {first_line(error)}. Nothing was written.",
                 {"table": spec.name},
             ) from error
 
@@ -334,7 +330,7 @@ class Lake:
             except CommitFailedError as error:
                 raise CommitConflict(
                     f"Table {spec.name}: another writer committed since this handle was opened at version "
-                    f"{handle.version()}: {_first_line(error)}. Nothing was written; open the table again and go on "
+                    f"{handle.version()}: {first_line(error)}. Nothing was written; open the table again and go on "
                     "from there.",
                     {"table": spec.name, "version": handle.version()},
                 ) from error
@@ -345,7 +341,7 @@ class Lake:
         except (DeltaError, OSError) as error:
             # The commit stands. Without a checkpoint opening is slower, and upkeep writes one within the hour.
             _logger.warning(
-                "No checkpoint of table %s at version %s: %s", spec.name, handle.version(), _first_line(error)
+                "No checkpoint of table %s at version %s: %s", spec.name, handle.version(), first_line(error)
             )
 
     def _filesystem(self, uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
@@ -358,38 +354,14 @@ class Lake:
         selector = pyarrow.fs.FileSelector(f"{folder}/_delta_log", allow_not_found=True)
         return any(info.type == pyarrow.fs.FileType.File for info in filesystem.get_file_info(selector))
 
-    @contextmanager
-    def named(self, what: str) -> Iterator[None]:
-        """Give errors of the storage our names inside the block; `what` is what was tried, as in "tried to ...".
-
-        Raises:
-            LakeFull, LakeUnavailable: in the place of OSError and DeltaError.
-        """
-        try:
-            yield
-        except (OSError, DeltaError) as error:
-            if _is_full(error):
-                raise LakeFull(
-                    f"The lake's disk is full: tried to {what} below {self.root}. Nothing of it stands, and nothing is "
-                    "lost: make room, then run again.",
-                    {"root": self.root},
-                ) from error
-            raise LakeUnavailable(
-                f"The lake at {self.root} answered with an error: tried to {what}, got {_first_line(error)}.",
-                {"root": self.root},
-            ) from error
+    def named(self, what: str) -> AbstractContextManager[None]:
+        """Give errors of the storage our names inside a block; see `resources.lake_failures.named`."""
+        return named(self.root, what)
 
 
 def open_lake(settings: Settings) -> Lake:
     """The lake of these settings; nothing is read before a table is asked for."""
     return Lake(settings.lake_root)
-
-
-def _is_full(error: BaseException) -> bool:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    text = str(error)
-    return "os error 28" in text or "No space left on device" in text or "os error 122" in text
 
 
 def _columns(schema: DeltaSchema) -> set[tuple[str, str, bool]]:
@@ -398,7 +370,3 @@ def _columns(schema: DeltaSchema) -> set[tuple[str, str, bool]]:
 
 def _listed(columns: set[tuple[str, str, bool]]) -> str:
     return ", ".join(f"{n} {t}{'' if nullable else ' not null'}" for n, t, nullable in sorted(columns)) or "none"
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
