@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -96,9 +97,11 @@ def launch_and_wait_until_started(dagster: DagsterApi) -> str:
 
 def kill_all(state: StackState) -> None:
     """kill -9 of every process of the stack, the supervisor first: it would start the others again."""
-    doomed = sorted(processes_of(state), key=lambda one: one.name() != "supervisord")
+    supervisor = {one.pid for one in state.processes if one.name == "supervisor"}
+    doomed = sorted(processes_of(state), key=lambda one: one.pid not in supervisor)
+    assert doomed[0].pid in supervisor
     for process in doomed:
-        if process.is_running():
+        with suppress(psutil.NoSuchProcess):  # a session of PostgreSQL comes and goes by itself
             process.kill()
     psutil.wait_procs(doomed, timeout=10)
     assert processes_of(state) == []
