@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import date
 from pathlib import Path
@@ -25,6 +25,7 @@ from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
+from resources.lake_columns import conform, refuse_other_columns
 from resources.lake_failures import (
     CommitConflict,
     IdentifierRefused,
@@ -35,7 +36,7 @@ from resources.lake_failures import (
     first_line,
     named,
 )
-from resources.parquet_writer import WrittenFile, discard, write_files
+from resources.parquet_writer import WrittenFile, discard, partition_value, write_files
 from resources.settings import Settings
 from transforms.tables import TableSpec
 
@@ -119,14 +120,7 @@ class Lake:
             handle = self.open(spec.name)
         except TableMissing:
             handle = self._create(spec)
-        expected, found = _columns(DeltaSchema.from_arrow(spec.schema)), _columns(handle.schema())
-        if expected != found:
-            raise SchemaRefused(
-                f"Table {spec.name} at {self.uri(spec.name)} has other columns than this release. "
-                f"Only in the table: {_listed(found - expected)}. Only in this release: {_listed(expected - found)}. "
-                "Use the release that wrote it, or migrate the table.",
-                {"table": spec.name},
-            )
+        refuse_other_columns(handle, spec, self.uri(spec.name))
         return handle
 
     def identifier(self, handle: DeltaTable, app_id: str) -> int | None:
@@ -163,14 +157,7 @@ class Lake:
             IdentifierRefused: an identifier would go back or stand still; nothing stands.
             LakeFull: no room; nothing stands.
         """
-        for app_id, version in (after or {}).items():
-            found = handle.transaction_version(app_id)
-            if found != version:
-                raise CommitConflict(
-                    f"Table {spec.name}: identifier {app_id} is {found}, and the rows at hand continue from {version}: "
-                    "another writer committed. Nothing was written; open the table again and go on from there.",
-                    {"table": spec.name, "identifier": app_id},
-                )
+        _refuse_moved(handle, spec, after or {})
         for app_id, version in (identifiers or {}).items():
             found = handle.transaction_version(app_id)
             if found is not None and version <= found:
@@ -204,21 +191,63 @@ class Lake:
         chosen = frozenset(days)
         if not chosen:
             raise ValueError(f"Table {spec.name}: no days to replace were given; name at least one.")
-        given = set() if data is None else set(self._conform(spec, data).column("day").unique().to_pylist())
+        given = set() if data is None else set(conform(spec, data).column("day").unique().to_pylist())
         others = sorted(given - chosen, key=str)
         if others:
             raise ValueError(
                 f"Table {spec.name}: rows of {', '.join(map(str, others))} were given to replace "
                 f"{', '.join(map(str, sorted(chosen)))}. Nothing was written."
             )
-        files = pa.table(handle.get_add_actions(flatten=True))
+        files = pa.table(handle.get_add_actions(flatten=True)).select(["path", "partition.day"]).to_pylist()
+        paths = [file["path"] for file in files if file["partition.day"] in chosen]
+        return self.replace_files(handle, spec, [] if data is None else [data], paths, identifiers, info)
+
+    def replace_files(
+        self,
+        handle: DeltaTable,
+        spec: TableSpec,
+        data: Sequence[pa.RecordBatch | pa.Table],
+        paths: Iterable[str],
+        identifiers: Mapping[str, int] | None = None,
+        info: Mapping[str, str] | None = None,
+        *,
+        after: Mapping[str, int | None] | None = None,
+    ) -> int:
+        """Put `data` in the place of the files `paths`, as one commit through `handle`; other files stay as they are.
+
+        What of these files is to stay must be in `data`. At least one identifier should move: it is what makes two
+        writers that looked at the same state conflict where there are no files yet.
+
+        Args:
+            data: tables that get files of their own.
+            paths: as the handle lists them (`get_add_actions`).
+            identifiers: as for `append`; they may go anywhere.
+            after: as for `append`.
+
+        Raises:
+            ValueError: a path that the handle does not list; nothing was written.
+            CommitConflict: another writer removed one of these files, or moved one of the identifiers.
+            LakeFull: no room; nothing stands.
+        """
+        _refuse_moved(handle, spec, after or {})
+        listed = {file["path"]: file for file in pa.table(handle.get_add_actions(flatten=True)).to_pylist()}
+        chosen = list(paths)
+        if unknown := [path for path in chosen if path not in listed]:
+            raise ValueError(
+                f"Table {spec.name}, version {handle.version()}, has no file {unknown[0]}: take paths from this handle."
+            )
         removed_at = int(self._clock() * 1000)
         removed = [
-            RemoveAction(file["path"], True, removed_at, file["size_bytes"], {"day": file["partition.day"].isoformat()})
-            for file in files.select(["path", "size_bytes", "partition.day"]).to_pylist()
-            if file["partition.day"] in chosen
+            RemoveAction(
+                path,
+                True,
+                removed_at,
+                listed[path]["size_bytes"],
+                {name: partition_value(listed[path][f"partition.{name}"]) for name in spec.partition_by},
+            )
+            for path in chosen
         ]
-        return self._commit(handle, spec, self._write(spec, data), removed, identifiers or {}, info)
+        return self._commit(handle, spec, self._write(spec, *data), removed, identifiers or {}, info)
 
     @contextmanager
     def reading(self, name: str) -> Iterator[tuple[pyarrow.fs.FileSystem, str]]:
@@ -246,25 +275,14 @@ class Lake:
                 return self.open(spec.name)
         return self.open(spec.name)
 
-    def _conform(self, spec: TableSpec, data: pa.RecordBatch | pa.Table) -> pa.Table:
-        table = pa.Table.from_batches([data]) if isinstance(data, pa.RecordBatch) else data
-        if table.schema.equals(spec.schema):
-            return table
-        try:
-            return table.select(spec.schema.names).cast(spec.schema)
-        except (KeyError, ValueError, pa.ArrowException) as error:
-            raise SchemaRefused(
-                f"Rows for table {spec.name} do not fit its columns: {first_line(error)}. Nothing was written.",
-                {"table": spec.name},
-            ) from error
-
-    def _write(self, spec: TableSpec, data: pa.RecordBatch | pa.Table | None) -> list[WrittenFile]:
+    def _write(self, spec: TableSpec, *data: pa.RecordBatch | pa.Table | None) -> list[WrittenFile]:
         written: list[WrittenFile] = []
-        if data is not None and data.num_rows:
-            table = self._conform(spec, data)
+        tables = [conform(spec, one) for one in data if one is not None and one.num_rows]
+        if tables:
             filesystem, folder = self._filesystem(self.uri(spec.name))
             with self.named(f"write a file of table {spec.name}"):
-                write_files(filesystem, folder, spec, table, written)
+                for table in tables:
+                    write_files(filesystem, folder, spec, table, written)
         return written
 
     def _add(self, file: WrittenFile) -> AddAction:
@@ -364,9 +382,12 @@ def open_lake(settings: Settings) -> Lake:
     return Lake(settings.lake_root)
 
 
-def _columns(schema: DeltaSchema) -> set[tuple[str, str, bool]]:
-    return {(field.name, str(field.type), field.nullable) for field in schema.fields}
-
-
-def _listed(columns: set[tuple[str, str, bool]]) -> str:
-    return ", ".join(f"{n} {t}{'' if nullable else ' not null'}" for n, t, nullable in sorted(columns)) or "none"
+def _refuse_moved(handle: DeltaTable, spec: TableSpec, after: Mapping[str, int | None]) -> None:
+    for app_id, version in after.items():
+        found = handle.transaction_version(app_id)
+        if found != version:
+            raise CommitConflict(
+                f"Table {spec.name}: identifier {app_id} is {found}, and the rows at hand continue from {version}: "
+                "another writer committed. Nothing was written; open the table again and go on from there.",
+                {"table": spec.name, "identifier": app_id},
+            )

@@ -131,7 +131,7 @@ def _split(
         # Not `group_by`, which imports the dataset module and with it pandas.
         mask = pc.call_function("equal", [column, value]) if value.is_valid else column.is_null()
         part = body if len(distinct) == 1 else body.filter(mask)
-        yield from _split(part, others, {**values, name: _partition_value(value.as_py())})
+        yield from _split(part, others, {**values, name: partition_value(value.as_py())})
 
 
 def _row_groups(spec: TableSpec, rows: pa.Table) -> list[tuple[int, int]]:
@@ -172,9 +172,12 @@ def _no_order(kind: pa.DataType) -> bool:
     return _binary(kind) or pa.types.is_nested(kind) or pa.types.is_boolean(kind)
 
 
-def _partition_value(value: Any) -> str | None:
+def partition_value(value: Any) -> str | None:
+    """A partition's value as Delta's log writes it."""
     if value is None:
         return None
+    if isinstance(value, bool):
+        return str(value).lower()
     return value.isoformat() if isinstance(value, date) else str(value)
 
 

@@ -7,52 +7,18 @@ columns only: the first bytes of an image say nothing and would bloat the log.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-
 import pyarrow as pa
 
-INSTANT = pa.timestamp("us", tz="UTC")
+from transforms.shop_tables import SHOP_TABLES
+from transforms.table_spec import INSTANT, TableSpec, column
 
-
-@dataclass(frozen=True)
-class TableSpec:
-    """One Delta table: its name under the lake's root, Arrow schema, day partitions, sealed columns and properties."""
-
-    name: str
-    description: str
-    schema: pa.Schema
-    statistics: tuple[str, ...]
-    sealed: tuple[str, ...] = ()
-    partition_by: tuple[str, ...] = ("day",)
-    incompressible: tuple[str, ...] = ()
-    """Columns whose bytes are ciphertext or compressed already; the sealed ones are so anyway."""
-    row_group_by: str | None = None
-    """32-bit integer column whose every value gets its own row groups, so that readers of one value skip the others."""
-    properties: Mapping[str, str] = field(default_factory=dict)
-
-    def configuration(self) -> dict[str, str]:
-        """Delta table properties, statistics columns included."""
-        return {
-            # Partition columns need none, and other engines refuse them here.
-            "delta.dataSkippingStatsColumns": ",".join(c for c in self.statistics if c not in self.partition_by),
-            "delta.enableDeletionVectors": "false",
-            "delta.checkpointInterval": "20",
-            # A commit every few seconds makes thousands of log entries a day; opening lists those that are kept.
-            "delta.logRetentionDuration": "interval 3 days",
-            **self.properties,
-        }
-
-
-def _column(name: str, kind: pa.DataType, description: str, nullable: bool = True) -> pa.Field:
-    return pa.field(name, kind, nullable=nullable, metadata={"comment": description})
-
+__all__ = ["INSTANT", "TABLES", "TableSpec"]
 
 _ORIGIN = [
-    _column("topic", pa.string(), "Kafka topic", False),
-    _column("topic_id", pa.string(), "Kafka's unique id of that topic; a topic made anew has another", False),
-    _column("partition", pa.int32(), "Kafka partition", False),
-    _column("offset", pa.int64(), "Kafka offset", False),
+    column("topic", pa.string(), "Kafka topic", False),
+    column("topic_id", pa.string(), "Kafka's unique id of that topic; a topic made anew has another", False),
+    column("partition", pa.int32(), "Kafka partition", False),
+    column("offset", pa.int64(), "Kafka offset", False),
 ]
 
 
@@ -64,18 +30,18 @@ def _bronze(name: str, description: str, payload: str) -> TableSpec:
         schema=pa.schema(
             [
                 *_ORIGIN,
-                _column("timestamp", INSTANT, "when the broker appended the record", False),
-                _column("key", pa.binary(), "record key as sent"),
-                _column(
+                column("timestamp", INSTANT, "when the broker appended the record", False),
+                column("key", pa.binary(), "record key as sent"),
+                column(
                     "headers",
                     pa.list_(pa.struct([pa.field("key", pa.string()), pa.field("value", pa.binary())])),
                     "record headers as sent, in order",
                 ),
-                _column("payload", pa.binary(), f"record value as sent: {payload}; null for a tombstone"),
-                _column("payload_sha256", pa.binary(), "SHA-256 of the stored payload, 32 bytes; null for a tombstone"),
-                _column("origin_cluster", pa.string(), "name of the cluster it was read from", False),
-                _column("landed_at", INSTANT, "when it was read for landing", False),
-                _column(
+                column("payload", pa.binary(), f"record value as sent: {payload}; null for a tombstone"),
+                column("payload_sha256", pa.binary(), "SHA-256 of the stored payload, 32 bytes; null for a tombstone"),
+                column("origin_cluster", pa.string(), "name of the cluster it was read from", False),
+                column("landed_at", INSTANT, "when it was read for landing", False),
+                column(
                     "day",
                     pa.date32(),
                     "the envelope's day, or the append day where that is off by more than one",
@@ -108,28 +74,28 @@ PROCESSED_IMAGES = TableSpec(
     description="Silver: valid images developed, one row per image id.",
     schema=pa.schema(
         [
-            _column("id", pa.string(), "image id, 26 characters", False),
-            _column("day", pa.date32(), "day of the image", False),
-            _column("pseudonym", pa.string(), "uploader's pseudonym on that day", False),
-            _column("key", pa.string(), "data key that opens the sealed columns", False),
-            _column("groups", pa.list_(pa.string()), "uploader's groups at the door"),
-            _column("via", pa.string(), "door it came through; null when it came unsealed"),
-            _column("format", pa.string(), "JPEG, PNG, WEBP, TIFF, BMP or GIF", False),
-            _column("bytes", pa.int64(), "size of the image in bytes", False),
-            _column("width", pa.int32(), "width in pixels, after EXIF orientation", False),
-            _column("height", pa.int32(), "height in pixels, after EXIF orientation", False),
-            _column("perceptual_hash", pa.string(), "64-bit DCT hash, 16 hex digits", False),
-            _column("near_duplicate_of", pa.string(), "id of an earlier image of that day that looks the same"),
-            _column("brightness", pa.float64(), "mean luma, 0 to 255", False),
-            _column("sharpness", pa.float64(), "variance of the luma's Laplacian", False),
-            _column("sha256", pa.binary(), "sealed: SHA-256 of the image"),
-            _column("thumbnail", pa.binary(), "sealed: WebP thumbnail, longest side `thumbnail_pixels`, no metadata"),
-            _column("label", pa.binary(), "sealed: label given by the uploader, UTF-8"),
-            _column("uploader", pa.binary(), "sealed: uploader's name, UTF-8"),
-            _column("filename", pa.binary(), "sealed: file name given by the uploader, UTF-8"),
-            _column("uploaded_at", INSTANT, "when the door first took it", False),
-            _column("appended_at", INSTANT, "when the broker appended it", False),
-            _column("processed_at", INSTANT, "when it was developed", False),
+            column("id", pa.string(), "image id, 26 characters", False),
+            column("day", pa.date32(), "day of the image", False),
+            column("pseudonym", pa.string(), "uploader's pseudonym on that day", False),
+            column("key", pa.string(), "data key that opens the sealed columns", False),
+            column("groups", pa.list_(pa.string()), "uploader's groups at the door"),
+            column("via", pa.string(), "door it came through; null when it came unsealed"),
+            column("format", pa.string(), "JPEG, PNG, WEBP, TIFF, BMP or GIF", False),
+            column("bytes", pa.int64(), "size of the image in bytes", False),
+            column("width", pa.int32(), "width in pixels, after EXIF orientation", False),
+            column("height", pa.int32(), "height in pixels, after EXIF orientation", False),
+            column("perceptual_hash", pa.string(), "64-bit DCT hash, 16 hex digits", False),
+            column("near_duplicate_of", pa.string(), "id of an earlier image of that day that looks the same"),
+            column("brightness", pa.float64(), "mean luma, 0 to 255", False),
+            column("sharpness", pa.float64(), "variance of the luma's Laplacian", False),
+            column("sha256", pa.binary(), "sealed: SHA-256 of the image"),
+            column("thumbnail", pa.binary(), "sealed: WebP thumbnail, longest side `thumbnail_pixels`, no metadata"),
+            column("label", pa.binary(), "sealed: label given by the uploader, UTF-8"),
+            column("uploader", pa.binary(), "sealed: uploader's name, UTF-8"),
+            column("filename", pa.binary(), "sealed: file name given by the uploader, UTF-8"),
+            column("uploaded_at", INSTANT, "when the door first took it", False),
+            column("appended_at", INSTANT, "when the broker appended it", False),
+            column("processed_at", INSTANT, "when it was developed", False),
             *_ORIGIN,
         ]
     ),
@@ -143,16 +109,16 @@ QUARANTINED_IMAGES = TableSpec(
     schema=pa.schema(
         [
             *_ORIGIN,
-            _column("id", pa.string(), "image id, where the record has one that can be believed"),
-            _column("day", pa.date32(), "day of the record", False),
-            _column("pseudonym", pa.string(), "uploader's pseudonym on the key's day, where it is known"),
-            _column("key", pa.string(), "data key that opened the envelope; null where none did, or it came unsealed"),
-            _column("groups", pa.list_(pa.string()), "uploader's groups, where the envelope could be opened"),
-            _column("bytes", pa.int64(), "size of the stored record in bytes", False),
-            _column("reason", pa.string(), "reason code", False),
-            _column("detail", pa.string(), "one sentence: what was tried and what came back", False),
-            _column("appended_at", INSTANT, "when the broker appended it", False),
-            _column("quarantined_at", INSTANT, "when it was put here", False),
+            column("id", pa.string(), "image id, where the record has one that can be believed"),
+            column("day", pa.date32(), "day of the record", False),
+            column("pseudonym", pa.string(), "uploader's pseudonym on the key's day, where it is known"),
+            column("key", pa.string(), "data key that opened the envelope; null where none did, or it came unsealed"),
+            column("groups", pa.list_(pa.string()), "uploader's groups, where the envelope could be opened"),
+            column("bytes", pa.int64(), "size of the stored record in bytes", False),
+            column("reason", pa.string(), "reason code", False),
+            column("detail", pa.string(), "one sentence: what was tried and what came back", False),
+            column("appended_at", INSTANT, "when the broker appended it", False),
+            column("quarantined_at", INSTANT, "when it was put here", False),
         ]
     ),
     statistics=("topic_id", "partition", "offset", "id", "reason", "quarantined_at"),
@@ -163,22 +129,22 @@ DAILY_UPLOADS = TableSpec(
     description="Gold: counts, bytes, reasons and latency per day and uploader group.",
     schema=pa.schema(
         [
-            _column("day", pa.date32(), "day of the images", False),
-            _column(
+            column("day", pa.date32(), "day of the images", False),
+            column(
                 "uploader_group", pa.string(), "group of the uploaders; '(all)' for everyone, '(none)' for none", False
             ),
-            _column("processed", pa.int64(), "images developed", False),
-            _column("quarantined", pa.int64(), "records quarantined", False),
-            _column("bytes", pa.int64(), "bytes of the developed images", False),
-            _column("near_duplicates", pa.int64(), "developed images that look like an earlier one", False),
-            _column(
+            column("processed", pa.int64(), "images developed", False),
+            column("quarantined", pa.int64(), "records quarantined", False),
+            column("bytes", pa.int64(), "bytes of the developed images", False),
+            column("near_duplicates", pa.int64(), "developed images that look like an earlier one", False),
+            column(
                 "reasons",
                 pa.list_(pa.struct([pa.field("reason", pa.string()), pa.field("records", pa.int64())])),
                 "quarantined records by reason, most first",
             ),
-            _column("latency_p50_seconds", pa.float64(), "median from append to developed"),
-            _column("latency_p99_seconds", pa.float64(), "99th percentile from append to developed"),
-            _column("computed_at", INSTANT, "when this row was computed", False),
+            column("latency_p50_seconds", pa.float64(), "median from append to developed"),
+            column("latency_p99_seconds", pa.float64(), "99th percentile from append to developed"),
+            column("computed_at", INSTANT, "when this row was computed", False),
         ]
     ),
     statistics=("day", "uploader_group", "computed_at"),
@@ -189,16 +155,14 @@ IMAGE_FEATURES = TableSpec(
     description="Numeric features for learning, one row per developed image.",
     schema=pa.schema(
         [
-            _column("id", pa.string(), "image id, 26 characters", False),
-            _column("day", pa.date32(), "day of the image", False),
-            _column("pseudonym", pa.string(), "uploader's pseudonym on that day", False),
-            _column("key", pa.string(), "data key that opens the sealed columns", False),
-            _column(
-                "feature_version", pa.string(), "recipe of the features; vectors of two recipes compare not", False
-            ),
-            _column("features", pa.binary(), "sealed: the vector, little-endian float32"),
-            _column("appended_at", INSTANT, "when the broker appended the image", False),
-            _column("computed_at", INSTANT, "when the features were computed", False),
+            column("id", pa.string(), "image id, 26 characters", False),
+            column("day", pa.date32(), "day of the image", False),
+            column("pseudonym", pa.string(), "uploader's pseudonym on that day", False),
+            column("key", pa.string(), "data key that opens the sealed columns", False),
+            column("feature_version", pa.string(), "recipe of the features; vectors of two recipes compare not", False),
+            column("features", pa.binary(), "sealed: the vector, little-endian float32"),
+            column("appended_at", INSTANT, "when the broker appended the image", False),
+            column("computed_at", INSTANT, "when the features were computed", False),
             *_ORIGIN,
         ]
     ),
@@ -211,14 +175,14 @@ TRAINING_SET = TableSpec(
     description="Labelled features, split by content hash: the same picture is never in two splits.",
     schema=pa.schema(
         [
-            _column("id", pa.string(), "image id, 26 characters", False),
-            _column("day", pa.date32(), "day of the image", False),
-            _column("key", pa.string(), "data key that opens the sealed columns", False),
-            _column("split", pa.string(), "train, validation or test", False),
-            _column("feature_version", pa.string(), "recipe of the features", False),
-            _column("features", pa.binary(), "sealed: the vector, little-endian float32"),
-            _column("label", pa.binary(), "sealed: the label, UTF-8"),
-            _column("made_at", INSTANT, "when this set was made", False),
+            column("id", pa.string(), "image id, 26 characters", False),
+            column("day", pa.date32(), "day of the image", False),
+            column("key", pa.string(), "data key that opens the sealed columns", False),
+            column("split", pa.string(), "train, validation or test", False),
+            column("feature_version", pa.string(), "recipe of the features", False),
+            column("features", pa.binary(), "sealed: the vector, little-endian float32"),
+            column("label", pa.binary(), "sealed: the label, UTF-8"),
+            column("made_at", INSTANT, "when this set was made", False),
         ]
     ),
     statistics=("id", "split", "made_at"),
@@ -230,15 +194,15 @@ LABEL_TRUST = TableSpec(
     description="Whose labels are believed: verdicts on uploaders' pseudonyms, of each the newest counts.",
     schema=pa.schema(
         [
-            _column("day", pa.date32(), "day of the pseudonym, and of its images", False),
-            _column("pseudonym", pa.string(), "uploader's pseudonym on that day", False),
-            _column("trusted", pa.bool_(), "false: the training set leaves this uploader's labels out", False),
-            _column("rows", pa.int64(), "labels that were judged", False),
-            _column("contradicted", pa.int64(), "of them, those that the judge was sure are wrong", False),
-            _column("judge", pa.string(), "who judged: a champion, the other uploaders, or a person", False),
-            _column("who", pa.string(), "run or person that decided", False),
-            _column("why", pa.string(), "the reason given", False),
-            _column("decided_at", INSTANT, "when", False),
+            column("day", pa.date32(), "day of the pseudonym, and of its images", False),
+            column("pseudonym", pa.string(), "uploader's pseudonym on that day", False),
+            column("trusted", pa.bool_(), "false: the training set leaves this uploader's labels out", False),
+            column("rows", pa.int64(), "labels that were judged", False),
+            column("contradicted", pa.int64(), "of them, those that the judge was sure are wrong", False),
+            column("judge", pa.string(), "who judged: a champion, the other uploaders, or a person", False),
+            column("who", pa.string(), "run or person that decided", False),
+            column("why", pa.string(), "the reason given", False),
+            column("decided_at", INSTANT, "when", False),
         ]
     ),
     statistics=("pseudonym", "decided_at"),
@@ -249,16 +213,16 @@ RECOGNISED_IMAGES = TableSpec(
     description="What champions named each image, one row per image id and model version.",
     schema=pa.schema(
         [
-            _column("id", pa.string(), "image id, 26 characters", False),
-            _column("day", pa.date32(), "day of the image", False),
-            _column("pseudonym", pa.string(), "uploader's pseudonym on that day", False),
-            _column("key", pa.string(), "data key that opens the sealed columns", False),
-            _column("model", pa.string(), "name of the registered model", False),
-            _column("model_version", pa.string(), "its version in the registry, @, begin of its run's id", False),
-            _column("label", pa.binary(), "sealed: what the model named it, UTF-8"),
-            _column("probability", pa.float64(), "how probable the model holds its answer, 0 to 1", False),
-            _column("lane", pa.string(), "who scored it: batch, or stream (sub-second)", False),
-            _column("scored_at", INSTANT, "when it was scored", False),
+            column("id", pa.string(), "image id, 26 characters", False),
+            column("day", pa.date32(), "day of the image", False),
+            column("pseudonym", pa.string(), "uploader's pseudonym on that day", False),
+            column("key", pa.string(), "data key that opens the sealed columns", False),
+            column("model", pa.string(), "name of the registered model", False),
+            column("model_version", pa.string(), "its version in the registry, @, begin of its run's id", False),
+            column("label", pa.binary(), "sealed: what the model named it, UTF-8"),
+            column("probability", pa.float64(), "how probable the model holds its answer, 0 to 1", False),
+            column("lane", pa.string(), "who scored it: batch, or stream (sub-second)", False),
+            column("scored_at", INSTANT, "when it was scored", False),
             *_ORIGIN,
         ]
     ),
@@ -271,18 +235,16 @@ RECOGNITION_QUALITY = TableSpec(
     description="How each champion does on each day: labels named right, drift of features; counts only.",
     schema=pa.schema(
         [
-            _column("day", pa.date32(), "day of the images", False),
-            _column("model", pa.string(), "name of the registered model", False),
-            _column("model_version", pa.string(), "the champion, as in recognised_images", False),
-            _column("named", pa.int64(), "images of the day that it has named", False),
-            _column("labelled", pa.int64(), "images with a label that it did not learn from", False),
-            _column("labelled_right", pa.int64(), "of them, named as the label says", False),
-            _column(
-                "drift", pa.float64(), "population stability index of the features; null where it was not measured"
-            ),
-            _column("developed", pa.int64(), "images of the day, of all kinds", False),
-            _column("near_duplicates", pa.int64(), "of them, those that look like an earlier one", False),
-            _column("computed_at", INSTANT, "when this row was computed", False),
+            column("day", pa.date32(), "day of the images", False),
+            column("model", pa.string(), "name of the registered model", False),
+            column("model_version", pa.string(), "the champion, as in recognised_images", False),
+            column("named", pa.int64(), "images of the day that it has named", False),
+            column("labelled", pa.int64(), "images with a label that it did not learn from", False),
+            column("labelled_right", pa.int64(), "of them, named as the label says", False),
+            column("drift", pa.float64(), "population stability index of the features; null where it was not measured"),
+            column("developed", pa.int64(), "images of the day, of all kinds", False),
+            column("near_duplicates", pa.int64(), "of them, those that look like an earlier one", False),
+            column("computed_at", INSTANT, "when this row was computed", False),
         ]
     ),
     statistics=("day", "model", "computed_at"),
@@ -300,5 +262,6 @@ TABLES: tuple[TableSpec, ...] = (
     LABEL_CORRECTIONS,
     RECOGNISED_STREAM,
     RECOGNITION_QUALITY,
+    *SHOP_TABLES,
 )
 """Every table; those of the group `images` are what the live lane writes."""

@@ -80,7 +80,7 @@ def test_every_table_of_the_platform_can_be_made_and_opened(lake: Lake, spec: Ta
     lake.ensure(spec)
     handle = lake.ensure(spec)
     assert handle.version() == 0
-    assert handle.metadata().partition_columns == ["day"]
+    assert handle.metadata().partition_columns == list(spec.partition_by)
     fields = {field.name: field for field in handle.schema().fields}
     assert all(fields[field.name].metadata["comment"] for field in spec.schema)
 
