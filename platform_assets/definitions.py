@@ -22,13 +22,16 @@ from platform_assets.recognition import (
     training_set,
 )
 from platform_assets.recognition.jobs import TRAINING_JOBS, recognise_images
+from platform_assets.shop import insights, item_checks, items, sources
+from platform_assets.shop.jobs import refresh_shop
 from platform_assets.upkeep import status, tables
 from resources.dagster_resources import resource_defs
 from sensors.kafka_offsets import kafka_offsets
 from sensors.learning import LEARNING_SENSORS, NIGHTLY_SCHEDULES
 from sensors.messages import messages_waiting
 from sensors.run_failures import run_failures
-from sensors.schedules import hourly_upkeep, nightly_access
+from sensors.schedules import hourly_shop, hourly_upkeep, nightly_access
+from sensors.shop_changes import shop_changes
 
 defs = dg.Definitions(
     assets=[
@@ -44,6 +47,12 @@ defs = dg.Definitions(
         label_corrections,
         recognised_stream,
         recognition_quality.recognition_quality,
+        sources.shop_tables,
+        items.item_events,
+        items.dim_item,
+        insights.sales_with_items,
+        insights.top_members,
+        insights.top_items,
         access_policy,
     ],
     asset_checks=[
@@ -56,6 +65,9 @@ defs = dg.Definitions(
         *message_checks,
         recognition_quality.recognition_quality_checks,
         recognition_quality.quality_checks,
+        item_checks.item_events_checks,
+        item_checks.dim_item_checks,
+        insights.insight_checks,
         postgres_as_the_policy_says,
     ],
     jobs=[
@@ -63,13 +75,14 @@ defs = dg.Definitions(
         *TRAINING_JOBS,
         recognise_images,
         land_messages,
+        refresh_shop,
         replay.replay_quarantine,
         tables.upkeep_tables,
         status.rebuild_status,
         access_policy_job,
     ],
-    sensors=[kafka_offsets, *LEARNING_SENSORS, messages_waiting, run_failures],
-    schedules=[hourly_upkeep, *NIGHTLY_SCHEDULES, nightly_access],
+    sensors=[kafka_offsets, *LEARNING_SENSORS, messages_waiting, shop_changes, run_failures],
+    schedules=[hourly_upkeep, *NIGHTLY_SCHEDULES, hourly_shop, nightly_access],
     resources=resource_defs(),
     # One process a run: starting one costs five CPU-seconds, more than most steps.
     executor=dg.in_process_executor,

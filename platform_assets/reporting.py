@@ -7,6 +7,7 @@ plotting library: importing one would cost each run more than its work.
 
 import base64
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from html import escape
 
 import dagster as dg
@@ -28,7 +29,9 @@ def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> 
     return dg.MetadataValue.md("\n".join(f"| {line} |" for line in lines))
 
 
-def bar_chart(title: str, bars: Mapping[str, float], unit: str = "") -> dg.MarkdownMetadataValue:
+def bar_chart(
+    title: str, bars: Mapping[str, float] | Mapping[str, Decimal], unit: str = ""
+) -> dg.MarkdownMetadataValue:
     """Horizontal bars, largest first, one per name; an empty mapping says so."""
     if not bars:
         return dg.MetadataValue.md(f"{title}: none")
@@ -44,10 +47,10 @@ def label_chart(title: str, counts: Mapping[str, float]) -> dg.MarkdownMetadataV
     return bar_chart(title, counts)
 
 
-def bar_chart_svg(title: str, bars: Mapping[str, float], unit: str = "") -> str:
-    """The SVG text of `bar_chart`, readable on a light and on a dark page."""
+def bar_chart_svg(title: str, bars: Mapping[str, float] | Mapping[str, Decimal], unit: str = "") -> str:
+    """The SVG text of `bar_chart`, readable on a light and on a dark page; decimals stay exact."""
     ordered = sorted(bars.items(), key=lambda bar: (-bar[1], bar[0]))
-    most = max(value for _, value in ordered) or 1.0
+    most = max(value for _, value in ordered) or 1
     height = _ROW * (len(ordered) + 1) + 8
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" '
@@ -66,12 +69,14 @@ def bar_chart_svg(title: str, bars: Mapping[str, float], unit: str = "") -> str:
     return "".join([*parts, "</svg>"])
 
 
-def _number(value: float) -> str:
+def _number(value: float | Decimal) -> str:
+    if isinstance(value, Decimal):
+        return f"{value:,}"
     return f"{int(value):,}" if float(value).is_integer() else f"{value:,.3g}"
 
 
 def _cell(value: object) -> str:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         text = "" if value is None else str(value)
         return text.replace("|", "\\|").replace("\n", " ")
     return _number(value)

@@ -45,7 +45,7 @@ def table_checks(spec: TableSpec, unique: Sequence[str]) -> dg.AssetChecksDefini
     return checks
 
 
-def unique_result(lake: "Lake", spec: TableSpec, unique: Sequence[str]) -> dg.AssetCheckResult:
+def unique_result(lake: "Lake", spec: TableSpec, unique: Sequence[str], name: str = ONE_ROW) -> dg.AssetCheckResult:
     """No key twice."""
     import polars as pl
 
@@ -53,7 +53,7 @@ def unique_result(lake: "Lake", spec: TableSpec, unique: Sequence[str]) -> dg.As
     rows, distinct = table.collect().row(0)
     return dg.AssetCheckResult(
         asset_key=asset_key(spec),
-        check_name=ONE_ROW,
+        check_name=name,
         passed=rows == distinct,
         metadata={"rows": rows, "distinct": distinct, "rows too many": rows - distinct},
     )

@@ -120,6 +120,28 @@ class RegistryResource(dg.ConfigurableResource):
         return ModelRegistry(self.settings.load().mlflow_url)
 
 
+class ShopResource(dg.ConfigurableResource):
+    """The shop's database, as the login of the shop's assets: it reads what they are made of, and nothing else."""
+
+    settings: dg.ResourceDependency[SettingsResource]
+
+    def dsn(self) -> str:
+        """The libpq connection string.
+
+        Raises:
+            ShopRefused: the setting shop_dsn is empty.
+        """
+        from resources.shop import ShopRefused
+
+        found = self.settings.load().shop_dsn
+        if not found:
+            raise ShopRefused(
+                "There is no connection string of the shop's database: set shop_dsn (DARKROOM_SHOP_DSN) to a login "
+                "that the policy calls `shop`."
+            )
+        return found
+
+
 class PostgresRolesResource(dg.ConfigurableResource):
     """Roles and rights in PostgreSQL, beside the policy that this distribution carries."""
 
@@ -151,4 +173,5 @@ def resource_defs(overrides: dict[str, Any] | None = None) -> dict[str, dg.Confi
         "compute": ComputeResource(settings=settings),
         "registry": RegistryResource(settings=settings),
         "postgres_roles": PostgresRolesResource(settings=settings),
+        "shop": ShopResource(settings=settings),
     }

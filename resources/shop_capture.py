@@ -32,6 +32,7 @@ from resources.shop_reading import Record, changes_since, item_changes, item_ver
 from transforms.shop_changes import INSTANT, events_of_changes, events_of_versions
 from transforms.shop_tables import ITEM_EVENTS
 
+MAX_TRANSACTION = 2**63 - 1
 COMMIT_CHANGES = 100_000
 """Whole transactions are read until they hold about this many changes, and committed."""
 
@@ -51,6 +52,15 @@ class Captured:
     commits: int
     held_back: int
     held_back_since: datetime | None
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Changes that the next capture takes, those that an open transaction holds back, and when the first was made."""
+
+    ready: int
+    held_back: int
+    since: datetime | None
 
 
 @dataclass(frozen=True)
@@ -94,16 +104,19 @@ def capture(dsn: str, lake: Lake, progress: Progress = lambda changes, events: N
     return Captured(changes, events, commits, held, since)
 
 
-def waiting(dsn: str, lake: Lake) -> tuple[int, datetime | None]:
-    """How many changes are not in the table yet, and when the first of them was made.
+def waiting(dsn: str, lake: Lake) -> Waiting:
+    """What the table does not have yet.
 
     Raises:
         As `capture`.
     """
     log = EventLog(lake, ITEM_EVENTS) if lake.exists(ITEM_EVENTS.name) else None
     with snapshot(dsn, "Looking for changes of items") as connection:
-        at = 0 if log is None else _taken(connection, lake, log, record(connection))
-        return changes_since(connection, at)
+        now = record(connection)
+        at = 0 if log is None else _taken(connection, lake, log, now)
+        every, since = changes_since(connection, at)
+        held, _ = changes_since(connection, max(at, now.settled))
+    return Waiting(every - held, held, since)
 
 
 def recapture(dsn: str, lake: Lake, *, apply: bool = False) -> Recaptured:
@@ -183,3 +196,13 @@ def _whole_transactions(connection: psycopg.Connection, at: int, settled: int) -
 
 def _stamped(events: pl.DataFrame) -> pl.DataFrame:
     return events.with_columns(captured_at=pl.lit(datetime.now(UTC)).cast(INSTANT))
+
+
+def changed_since_captured(connection: psycopg.Connection, lake: Lake) -> pl.Series:
+    """Ids of the items that have changes which the table does not have, as this snapshot sees it.
+
+    Raises:
+        ChangesLost: as `capture`.
+    """
+    at = _taken(connection, lake, EventLog(lake, ITEM_EVENTS), record(connection))
+    return item_changes(connection, at, MAX_TRANSACTION)["item_id"].unique()

@@ -20,7 +20,11 @@ import psycopg
 from psycopg import sql
 
 from resources.shop import shop_errors
+from transforms.shop import DETAILS
 from transforms.shop_changes import CHANGES, VERSIONS
+
+SOURCES = {"items": "item_versions", "members": "members", "sales": "sales", "sales_details": "sales_details"}
+"""The tables that people know, and the one whose changes are recorded for each."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,27 @@ def item_changes(connection: psycopg.Connection, at: int, below: int) -> pl.Data
 def item_versions(connection: psycopg.Connection) -> pl.DataFrame:
     """All versions of all items: columns of `VERSIONS`."""
     return read_frame(connection, "SELECT * FROM shop.item_versions", VERSIONS)
+
+
+def sold_details(connection: psycopg.Connection) -> pl.DataFrame:
+    """Every detail of every sale: columns of `DETAILS`."""
+    query = "SELECT * FROM shop.sales_details JOIN shop.sales USING (sale_id, sold_at)"
+    return read_frame(connection, query, DETAILS)
+
+
+def counts(connection: psycopg.Connection) -> dict[str, tuple[int, str]]:
+    """Rows of each of the four tables, and a text that changes with every recorded change of the table."""
+    rows = {
+        name: connection.execute(sql.SQL("SELECT count(*) FROM shop.{}").format(sql.Identifier(name))).fetchone()
+        for name in SOURCES
+    }
+    marks = dict(
+        connection.execute(
+            "SELECT DISTINCT ON (table_name) table_name, transaction || '-' || change_id FROM shop.change_marks"
+            " ORDER BY table_name, transaction DESC, change_id DESC"
+        ).fetchall()
+    )
+    return {name: (found[0] if (found := rows[name]) else 0, marks.get(table, "0")) for name, table in SOURCES.items()}
 
 
 def changes_since(

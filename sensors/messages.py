@@ -10,20 +10,10 @@ import dagster as dg
 
 from resources.dagster_resources import KafkaResource, LakeResource
 from resources.failures import PlatformFailure, first_line
+from sensors.asking import turn
 
 LAND_JOB = "land_messages"
-AFTER_FAILURE_SECONDS = 300.0
 ANSWER_SECONDS = 3.0
-
-_UNFINISHED = frozenset(
-    {
-        dg.DagsterRunStatus.QUEUED,
-        dg.DagsterRunStatus.NOT_STARTED,
-        dg.DagsterRunStatus.STARTING,
-        dg.DagsterRunStatus.STARTED,
-        dg.DagsterRunStatus.CANCELING,
-    }
-)
 
 
 @dg.sensor(
@@ -39,14 +29,9 @@ def messages_waiting(
     from resources.progress import offsets_to_land
     from resources.topics import labels_topic, recognised_topic
 
-    records = context.instance.get_run_records(dg.RunsFilter(job_name=LAND_JOB), limit=1)
-    last = records[0] if records else None
-    if last is not None and last.dagster_run.status in _UNFINISHED:
-        return dg.SkipReason(f"run {last.dagster_run.run_id[:8]} is in flight")
-    if last is not None and last.dagster_run.status is not dg.DagsterRunStatus.SUCCESS:
-        wait = (last.end_time or 0) + AFTER_FAILURE_SECONDS - time.time()
-        if wait > 0:
-            return dg.SkipReason(f"run {last.dagster_run.run_id[:8]} failed; asked for again in {wait:.0f} s")
+    now = turn(context.instance, LAND_JOB, time.time())
+    if now.wait is not None:
+        return dg.SkipReason(now.wait)
     settings = kafka.load(ANSWER_SECONDS)
     waiting, failures = {}, []
     for topic in (labels_topic(settings), recognised_topic(settings)):
@@ -57,5 +42,5 @@ def messages_waiting(
     told = ", ".join(f"{count} of {topic}" for topic, count in waiting.items())
     if not any(waiting.values()):
         return dg.SkipReason(" ".join(failures) or "nothing new: landed up to the watermarks")
-    key = f"after-{last.dagster_run.run_id if last is not None else 'none'}"
-    return dg.SensorResult(run_requests=[dg.RunRequest(run_key=key, tags={"darkroom/why": f"offsets to land: {told}"})])
+    request = dg.RunRequest(run_key=now.run_key, tags={"darkroom/why": f"offsets to land: {told}"})
+    return dg.SensorResult(run_requests=[request])

@@ -149,6 +149,7 @@ def test_every_table_has_a_pool_a_freshness_policy_and_a_schema_check(table):
 def test_whoever_writes_a_table_holds_its_pool():
     """Bug prevented: compaction of quarantine beside developing, for each held another pool."""
     jobs = ("live_images", "replay_quarantine", "upkeep_tables", "train_digit_classifier", "train_dominant_colour")
+    jobs += ("refresh_shop",)
     writers = {op.name: op.pool for job in jobs for op in _ops(job)}
     silver = {writers["developed_images"], writers["replay_quarantined_records"]}
     assert {writers["upkeep_processed_images"], writers["upkeep_quarantined_images"]} == silver
@@ -211,6 +212,7 @@ def test_sensors_and_schedule_are_on_by_default_and_name_jobs_that_exist():
         "dominant_colour_first_model",
         "images_to_name",
         "messages_waiting",
+        "shop_changes",
         "run_failures",
     }
     assert all(sensor.default_status is dg.DefaultSensorStatus.RUNNING for sensor in repository.sensor_defs)
@@ -219,6 +221,7 @@ def test_sensors_and_schedule_are_on_by_default_and_name_jobs_that_exist():
         "digit_classifier_nightly",
         "dominant_colour_nightly",
         "nightly_access",
+        "hourly_shop",
     }
     assert all(schedule.default_status is dg.DefaultScheduleStatus.RUNNING for schedule in repository.schedule_defs)
     jobs = set(repository.job_names)
