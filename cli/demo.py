@@ -1,5 +1,6 @@
 """`darkroom demo`: real images travel from upload to developed, hostile ones to quarantine, and the sums are shown;
-a model learns from the labelled ones, and names the others as they arrive.
+a model learns from the labelled ones, and names the others as they arrive. Beside it a made-up shop is loaded, and its
+insights are drawn.
 
 It uses the doors and tables that everybody uses, and leaves everything running. Everything it sent is in the
 notebook, so that another demo, on any later day, finds 0 new.
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from cli.demo_learning import Learning
     from cli.demo_live import Live
     from cli.demo_report import Report
+    from cli.demo_shop import ShopShown
     from cli.sending import Summary
     from cli.settle import Settled, View
     from resources.settings import Settings
@@ -47,7 +49,7 @@ def demo(
         typer.Option(min=1, max=256, help="Images under way at a time (default: 32 by stream, 8 by upload)."),
     ] = None,
 ) -> None:
-    """Stream 1,797 digits, upload two photographs and hostile images, learn from them, and see labels arrive live."""
+    """Stream 1,797 digits, upload photographs and hostile images, learn, see labels arrive live, and fill the shop."""
     from cli.demo_report import show
     from resources.failures import PermanentFailure
 
@@ -58,6 +60,7 @@ def demo(
     show(report, output())
     output().print(done.learning.sentence, soft_wrap=True)
     output().print(done.live.sentence, soft_wrap=True)
+    output().print(done.shop.sentence, soft_wrap=True)
     _where_to_look(home, done.example, output())
     if report.complaints:
         raise PermanentFailure(
@@ -72,6 +75,7 @@ class Done:
     report: Report
     learning: Learning
     live: Live
+    shop: ShopShown
     example: str | None
 
 
@@ -82,6 +86,7 @@ def run(home: Path, settings: Settings, console: Console, deadline: float, concu
     from cli.demo_learning import learn, look
     from cli.demo_live import send_live, wait_for_champion
     from cli.demo_report import Report, Seconds
+    from cli.demo_shop import show_shop
     from cli.quarantine import dagster_url
     from cli.sending import print_unsent, send_items
     from cli.sent import Sent
@@ -121,6 +126,9 @@ def run(home: Path, settings: Settings, console: Console, deadline: float, concu
     print_unsent(shown, console)
     _settle(settings, dagster_url(home), deadline, console, sum(since.offsets.values()))
     live_seconds = time.monotonic() - live_from
+    shop_from = time.monotonic()
+    shop = show_shop(home, settings, console, deadline)
+    shop_seconds = time.monotonic() - shop_from
     lake = open_lake(settings)
     with Sent(home / "state" / "sent.sqlite") as sent:
         acknowledged_ever, straight_ever = sent.totals()
@@ -142,10 +150,11 @@ def run(home: Path, settings: Settings, console: Console, deadline: float, concu
             develop=settled.developed - settled.landed,
             settle=settled.total - settled.developed,
             live=live_seconds,
+            shop=shop_seconds,
             total=time.monotonic() - began,
         ),
     )
-    return Done(report, look(settings, learned.kept) or learned, live, _example(streamed))
+    return Done(report, look(settings, learned.kept) or learned, live, shop, _example(streamed))
 
 
 def _bring_up(home: Path, console: Console) -> None:

@@ -26,6 +26,7 @@ class Seconds:
     develop: float
     settle: float
     live: float
+    shop: float
     total: float
 
 
@@ -127,7 +128,7 @@ def show(report: Report, console: Console) -> None:
             console.print(f"  {kind:<14} {status}  {escape(detail)}", soft_wrap=True)
     seconds = report.seconds
     parts = {"send": seconds.send, "land": seconds.land, "develop": seconds.develop, "last run's end": seconds.settle}
-    parts |= {"live part": seconds.live, "total": seconds.total}
+    parts |= {"live part": seconds.live, "shop": seconds.shop, "total": seconds.total}
     said = ", ".join(f"{name} {spent:.1f}" for name, spent in parts.items())
     console.print(f"Seconds: {said} (landing and developing began while sending).", soft_wrap=True)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli import shop_items
 from cli.context import current_home, current_settings, messages, output, plainly
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def register(app: typer.Typer) -> None:
     shop_commands.command("rights")(rights)
     shop_commands.command("whoami")(whoami)
     shop_commands.command("person")(person)
+    shop_items.register(shop_commands)
 
 
 @plainly

@@ -74,7 +74,7 @@ GOOD = Report(
     resent=0,
     now=Account(1803, 1798, {"not_an_image": 1, "tombstone": 2, "truncated": 2}, 0, 0),
     ever=Account(1813, 1805, {"tombstone": 4, "not_an_image": 1, "truncated": 2}, 1, 0),
-    seconds=Seconds(1.0, 2.0, 3.0, 0.5, 4.0, 10.5),
+    seconds=Seconds(1.0, 2.0, 3.0, 0.5, 4.0, 1.5, 12.0),
 )
 
 

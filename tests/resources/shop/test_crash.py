@@ -22,11 +22,16 @@ import psycopg
 import pytest
 
 from access.policy import load_policy
+from resources.event_log import EventLog
+from resources.lake import Lake
+from resources.shop import ShopUnavailable
+from resources.shop_capture import capture
 from stack import ca, postgres
 from stack.paths import Layout
 from stack.ports import choose
 from stack.postgres_place import settle
 from stack.state import IDENTITIES, PostgresPlace, postgres_dsn
+from transforms.shop_tables import ITEM_EVENTS
 
 WRITERS = 50
 
@@ -102,7 +107,9 @@ def server() -> Iterator[Server]:
 
 
 @pytest.mark.slow
-def test_what_was_acknowledged_survives_and_nothing_is_half_written(server: Server):
+def test_what_was_acknowledged_survives_and_nothing_is_half_written(server: Server, tmp_path: Path):
+    """And every committed change is an event exactly once, though it is captured while the writers write."""
+    lake = Lake(str(tmp_path / "lake"))
     with psycopg.connect(server.dsn) as connection:
         connection.execute("INSERT INTO shop.members VALUES ('ada', 'active', '2024-01-01')")
     acknowledged: dict[int, int] = {}
@@ -136,8 +143,10 @@ def test_what_was_acknowledged_survives_and_nothing_is_half_written(server: Serv
     deadline = time.monotonic() + 60
     while len(acknowledged) < WRITERS or sum(acknowledged.values()) < 4 * WRITERS:
         assert time.monotonic() < deadline, f"only {len(acknowledged)} writers came to a commit"
-        time.sleep(0.02)
+        capture(server.dsn, lake)
     server.kill()
+    with pytest.raises(ShopUnavailable):
+        capture(server.dsn, lake)
     for writer in writers:
         writer.join(60)
     assert not any(writer.is_alive() for writer in writers)
@@ -163,3 +172,10 @@ def test_what_was_acknowledged_survives_and_nothing_is_half_written(server: Serv
         ).fetchone()
         assert kept is not None
         assert len(set(kept)) == 1
+    capture(server.dsn, lake)
+    captured = EventLog(lake, ITEM_EVENTS).read()
+    assert captured["op"].unique().to_list() == ["upsert"]
+    assert captured["arrival"].to_list() == list(range(captured.height))
+    committed = {(item, cost) for item, costs, _ in found for cost in costs}
+    assert captured.height == len(committed)
+    assert {(item, int(cost)) for item, cost in captured.select("item_id", "cost").rows()} == committed

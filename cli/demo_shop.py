@@ -1,0 +1,93 @@
+"""The demo's shop: loaded into PostgreSQL, captured, folded into versions, and its insights drawn in Dagster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from resources.lake import Lake
+    from resources.settings import Settings
+
+SHOP_JOB = "refresh_shop"
+
+
+@dataclass(frozen=True)
+class ShopShown:
+    """What the shop holds, and the first of each insight over all of time."""
+
+    added: int
+    sales: int
+    items: int
+    versions: int
+    best_items: tuple[tuple[str, int], ...]
+    best_member: str
+    spent: str
+
+    @property
+    def sentence(self) -> str:
+        """For a person."""
+        bought = "; ".join(f"{name} ({pieces:,})" for name, pieces in self.best_items)
+        return (
+            f"The shop: {self.sales:,} sales, {self.items:,} items in {self.versions:,} versions, every sale with its "
+            f"item as it was then. Most bought: {bought}. {self.best_member} spent most, {self.spent}."
+        )
+
+
+def show_shop(home: Path, settings: Settings, console: Console, deadline: float) -> ShopShown:
+    """Load the made-up shop where it is not there yet, run Dagster's job, and read what it drew.
+
+    Raises:
+        PermanentFailure: the run failed; with its first error.
+        TransientFailure: Dagster or PostgreSQL are away, or the deadline passed.
+    """
+    from cli.dagster_api import DagsterApi
+    from cli.quarantine import dagster_url, wait_for
+    from resources.failures import PermanentFailure
+    from resources.lake import open_lake
+    from resources.shop_load import load
+    from stack.state import stack_settings
+    from transforms.shop_demo import demo_shop
+
+    dagster = DagsterApi(dagster_url(home))
+    try:
+        with console.status("loading the shop") as spinner:
+            loaded = load(stack_settings(home, "admin").postgres_dsn, demo_shop())
+            launched = dagster.launch(SHOP_JOB, {})
+            run = wait_for(
+                dagster, SHOP_JOB, launched, deadline, lambda run: spinner.update(f"the shop: {run.status.lower()}")
+            )
+    finally:
+        dagster.close()
+    if run.status != "SUCCESS":
+        raise PermanentFailure(
+            f"Run {run.id} of {run.job} ended as {run.status.lower()}: {run.error}. See {dagster.url}/runs/{run.id}."
+        )
+    return _look(open_lake(settings), sum(loaded.added.values()))
+
+
+def _look(lake: Lake, added: int) -> ShopShown:
+    import polars as pl
+
+    from transforms.shop import ALL
+    from transforms.shop_tables import DIM_ITEM, SALES_WITH_ITEMS, TOP_ITEMS, TOP_MEMBERS
+
+    versions = pl.scan_delta(lake.open(DIM_ITEM.name)).select("item_id").collect()
+    sales = pl.scan_delta(lake.open(SALES_WITH_ITEMS.name)).select(pl.col("sale_id").n_unique()).collect()
+    items, members = (
+        pl.scan_delta(lake.open(spec.name)).filter(pl.col("window") == ALL).collect().sort("rank")
+        for spec in (TOP_ITEMS, TOP_MEMBERS)
+    )
+    best = members.row(0, named=True)
+    return ShopShown(
+        added=added,
+        sales=sales.item(),
+        items=versions["item_id"].n_unique(),
+        versions=versions.height,
+        best_items=tuple(items.select("name", "pieces").rows()),
+        best_member=best["membership_id"],
+        spent=f"{best['spent']:,}",
+    )
