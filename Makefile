@@ -4,13 +4,14 @@ SHELL := /bin/sh
 
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .venv-peers
 # uv installs the locked packages in parallel; where it cannot reach the index that pip is configured for, pip does the same.
 INSTALL = install() { $(BIN)/uv pip install --python $(BIN)/python "$$@" || $(BIN)/python -m pip install "$$@"; }; install
 export VIRTUAL_ENV := $(abspath $(VENV))
 # uv trusts whom the machine trusts, as pip does: a company's proxy has a certificate of its own.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help demo test check bench soak up down clean lock install install-dev jars chromium format screenshots
+.PHONY: help demo test check bench soak up down clean lock install install-dev jars peers chromium format screenshots
 
 help:  ## list the targets
 	@awk 'BEGIN {FS = ":.*##"} /^[a-z-]+:.*##/ {printf "  %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,7 +33,7 @@ format: install-dev  ## put the code into shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: install-dev jars  ## measure, as ratios to a floor in the same run
+bench: install-dev jars peers  ## measure, as ratios to a floor in the same run
 	$(BIN)/python -m benchmarks
 
 soak: install-dev jars  ## the faults of `make test`, many times over (ROUNDS=12)
@@ -45,17 +46,19 @@ down:  ## stop the stack; data stays
 	$(BIN)/darkroom down
 
 clean:  ## remove what was built; the stack's data stays (`darkroom wipe` removes it)
-	rm -rf $(VENV) jvm/target build dist .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) jvm/target build dist .ruff_cache .pytest_cache .hypothesis
 
-lock: $(VENV)/.build  ## resolve the requirements anew into the three lock files
+lock: $(VENV)/.build  ## resolve the requirements anew into the four lock files
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile $(LOCK) --extra spark --extra dev pyproject.toml -o requirements-dev.lock
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile $(LOCK) -c requirements-dev.lock pyproject.toml -o requirements.lock
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile $(LOCK) -c requirements-dev.lock --group build -o requirements-build.lock
+	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile $(LOCK) --group peers -o requirements-peers.lock
 LOCK = --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --quiet
 
 install: $(VENV)/.core
 install-dev: $(VENV)/.dev
 jars: jvm/target/.copied
+peers: $(PEERS)/.installed
 
 $(VENV)/.build: requirements-build.lock stack/preflight.sh
 	@python=$$(stack/preflight.sh) && { [ -x $(BIN)/python ] || "$$python" -m venv $(VENV); }
@@ -75,6 +78,12 @@ chromium:
 
 screenshots: install-dev  ## take the README's pictures from the running demo
 	$(BIN)/python docs/screenshots.py "$$($(BIN)/darkroom status --json | $(BIN)/python -c 'import json, sys; print(json.load(sys.stdin)["dagster"]["url"])')" docs/screenshots
+
+# Beside, for they want other versions than Darkroom does.
+$(PEERS)/.installed: $(VENV)/.build requirements-peers.lock
+	$(BIN)/python -m venv $(PEERS)
+	$(BIN)/uv pip install --python $(PEERS)/bin/python --require-hashes -r requirements-peers.lock || $(PEERS)/bin/python -m pip install --require-hashes -r requirements-peers.lock
+	@touch $@
 
 # pyspark comes as source: without isolation it is built by the locked setuptools.
 $(VENV)/.dev: $(VENV)/.core requirements-dev.lock

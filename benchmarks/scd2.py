@@ -4,7 +4,8 @@ All in memory, on made-up items that arrive in no order, in CPU time of the proc
 median of the repeats counts. Floors are polars' own, in the same run: sorting the same events by key, time and seq,
 which any fold has to do, and `join_asof` on frames that are sorted already, which knows no end of a version and gives
 the facts in another order. Batches are of 10,000 changed, 1,000 new and 500 removed items; two of the ten hold late
-events. What the versions cost in a table, and how that compares with other tools, is not measured here.
+events. What the versions cost in a table, and how that
+compares with other tools, is benchmarks/dimension.py.
 """
 
 from __future__ import annotations
@@ -19,27 +20,21 @@ import numpy as np
 import polars as pl
 import psutil
 
+from benchmarks._items import BATCHES, DAY, ITEMS, KEY, LATE, SEED, day_batch, first_day, item_events, item_ids
 from benchmarks.figures import Figure, median, spread
-from transforms.scd2 import DELETE, UPSERT, changes, fold, join_as_of, split_replays, touched
+from transforms.scd2 import changes, fold, join_as_of, split_replays, touched
 
 ALONE = True
 """Needs no stack."""
 
-ITEMS = 1_000_000
-BATCHES = 10
-CHANGED, NEW, REMOVED = 10_000, 1_000, 500
-LATE = (4, 8)
 SALES = 1_000_000
 MANY = 10_000_000
 REPEATS = 5
-KEY = ["item_id"]
-_DAY = 86_400_000_000
-_RNG_SEED = 5
 
 
 def run() -> list[Figure]:
     """Measure; about three CPU-minutes and, for the largest fold, 4 GB of memory."""
-    batches = [_inserts(), *(_batch(number) for number in range(1, BATCHES + 1))]
+    batches = [first_day(), *(day_batch(number) for number in range(1, BATCHES + 1))]
     log = pl.concat(batches)
     history = fold(log, KEY)
     return [*_full(log, history), *_incremental(batches, log, history), *_join(history), *_growth()]
@@ -92,10 +87,10 @@ def _incremental(batches: list[pl.DataFrame], log: pl.DataFrame, history: pl.Dat
 
 
 def _join(history: pl.DataFrame) -> list[Figure]:
-    rng = np.random.default_rng(_RNG_SEED)
-    sales = _named(rng.integers(0, ITEMS, SALES)).with_columns(
+    rng = np.random.default_rng(SEED)
+    sales = item_ids(rng.integers(0, ITEMS, SALES)).with_columns(
         sale=pl.int_range(pl.len()),
-        sold_at=pl.Series(rng.integers(0, (BATCHES + 2) * _DAY, SALES)).cast(pl.Datetime("us", "UTC")),
+        sold_at=pl.Series(rng.integers(0, (BATCHES + 2) * DAY, SALES)).cast(pl.Datetime("us", "UTC")),
     )
     sorted_sales, sorted_history = sales.sort("sold_at"), history.sort("effective_date")
 
@@ -131,8 +126,8 @@ def _growth() -> list[Figure]:
 
 def _large_fold(events: int, items: int) -> tuple[float, float]:
     """CPU seconds of the best of two folds, and megabytes at most beside the events."""
-    rng = np.random.default_rng(_RNG_SEED)
-    frame = _events(rng, rng.integers(0, items, events), np.sort(rng.integers(0, 1000 * _DAY, events)), "b", 0.05)
+    rng = np.random.default_rng(SEED)
+    frame = item_events(rng, rng.integers(0, items, events), np.sort(rng.integers(0, 1000 * DAY, events)), "b", 0.05)
     standing = psutil.Process().memory_info().rss
     costs = []
     peak = standing
@@ -155,43 +150,3 @@ def _in_turns(*ways: Callable[[], pl.DataFrame]) -> list[list[float]]:
             way()
             spent.append(time.process_time() - began)
     return costs
-
-
-def _inserts() -> pl.DataFrame:
-    rng = np.random.default_rng(_RNG_SEED)
-    return _events(rng, rng.permutation(ITEMS), rng.integers(0, _DAY, ITEMS), "batch-0")
-
-
-def _batch(number: int) -> pl.DataFrame:
-    """Changes of one day; a tenth of them days late, in two of the batches."""
-    rng = np.random.default_rng(_RNG_SEED + number)
-    picked = rng.choice(ITEMS, CHANGED + REMOVED, replace=False)
-    new = ITEMS + number * NEW + np.arange(NEW)
-    ts = number * _DAY + rng.integers(0, _DAY, CHANGED + REMOVED + NEW)
-    if number in LATE:
-        ts[: CHANGED // 10] -= rng.integers(1, number, CHANGED // 10) * _DAY
-    ids = np.concatenate([picked, new])
-    batch = _events(rng, ids, ts, f"batch-{number}")
-    removed = pl.int_range(pl.len()).is_between(CHANGED, CHANGED + REMOVED - 1)
-    return batch.with_columns(op=pl.when(removed).then(pl.lit(DELETE)).otherwise(pl.col("op")))
-
-
-def _events(
-    rng: np.random.Generator, ids: np.ndarray, ts: np.ndarray, batch: str, deleted: float = 0.0
-) -> pl.DataFrame:
-    size = len(ids)
-    return _named(ids).with_columns(
-        name=pl.Series(rng.integers(0, 1000, size)).cast(pl.String) + "-watt floor lamp",
-        manufacturer=pl.Series(rng.integers(0, 50, size)).cast(pl.String),
-        cost=pl.Series(rng.integers(1, 1_000_000, size)).cast(pl.Decimal(12, 2)),
-        weight_kg=pl.Series(rng.integers(1, 100_000, size)).cast(pl.Decimal(10, 3)),
-        op=pl.when(pl.Series(rng.random(size) < deleted)).then(pl.lit(DELETE)).otherwise(pl.lit(UPSERT)),
-        ts=pl.Series(ts).cast(pl.Datetime("us", "UTC")),
-        seq=pl.lit(None, pl.Int64),
-        batch_id=pl.lit(batch),
-    )
-
-
-def _named(ids: np.ndarray) -> pl.DataFrame:
-    number = pl.Series("item_id", ids).cast(pl.String).str.zfill(8)
-    return pl.DataFrame({"item_id": "item-" + number})
