@@ -8,6 +8,7 @@ plotting library: importing one would cost each run more than its work.
 import base64
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from fractions import Fraction
 from html import escape
 
 import dagster as dg
@@ -60,7 +61,7 @@ def bar_chart_svg(title: str, bars: Mapping[str, float] | Mapping[str, Decimal],
     ]
     for index, (name, value) in enumerate(ordered, start=1):
         top = index * _ROW + 4
-        length = max(2, round((_WIDTH - _LABEL - 80) * value / most))
+        length = max(2, round((_WIDTH - _LABEL - 80) * Fraction(value) / Fraction(most)))
         parts.append(f'<text x="8" y="{top + 14}" fill="#1b2440">{escape(name)}</text>')
         parts.append(f'<rect x="{_LABEL}" y="{top + 3}" width="{length}" height="14" rx="3" fill="#4f5bd5"/>')
         parts.append(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +12,15 @@ import psycopg
 import pytest
 
 from access.policy import load_policy
+from resources.event_log import EventLog, open_log
+from resources.lake import CommitConflict, Lake, open_lake
 from resources.postgres_roles import PostgresRoles
+from resources.shop_capture import capture
+from resources.version_table import VersionTable
 from stack.people import person_dsn
 from tests.live_stack import LiveStack
+from transforms.shop_changes import KEY
+from transforms.shop_tables import DIM_ITEM, ITEM_EVENTS
 
 pytestmark = pytest.mark.stack
 
@@ -111,3 +119,75 @@ def test_a_folder_with_a_fault_is_refused_with_its_line_and_nothing_is_kept(stac
     with psycopg.connect(stack.settings("shop").postgres_dsn) as connection:
         query = "SELECT count(*) FROM shop.members WHERE membership_id = 'cli-test'"
         assert connection.execute(query).fetchone() == (0,)
+
+
+@pytest.fixture
+def things(stack: LiveStack) -> Iterator[str]:
+    """An item of the stack's own shop that changed once and was removed."""
+    name = f"thing-{secrets.token_hex(4)}"
+    with psycopg.connect(stack.settings("admin").postgres_dsn, autocommit=True) as connection:
+        connection.execute("INSERT INTO shop.items VALUES (%s, '[bold]Thing', 'Corvin', 5, 0.03)", (name,))
+        connection.execute("UPDATE shop.items SET cost = 6.5 WHERE item_id = %s", (name,))
+        yield name
+        connection.execute("DELETE FROM shop.items WHERE item_id = %s", (name,))
+
+
+def refreshed(stack: LiveStack) -> Lake:
+    """The stack's lake with all that its shop has; its own runs may commit in between."""
+    lake = open_lake(stack.settings("dagster"))
+    for _ in range(10):
+        try:
+            capture(stack.settings("shop").postgres_dsn, lake)
+            VersionTable(lake, DIM_ITEM, open_log(lake, ITEM_EVENTS), KEY).refresh()
+            return lake
+        except CommitConflict:
+            time.sleep(0.5)
+    raise AssertionError("ten times another writer was first")
+
+
+def test_the_versions_of_an_item_and_the_items_of_a_day_from_database_and_lake(stack: LiveStack, things: str):
+    refreshed(stack)
+    said = [stack.run("shop", "history", things, "--from", source).stdout for source in ("database", "lake")]
+    assert said[0] == said[1]
+    title, heading, *versions = said[0].strip().split("\n")
+    assert title == f"{things}  [bold]Thing  Corvin"
+    assert heading.split() == ["from", "until", "cost", "kg"]
+    assert [line.split()[-2] for line in versions] == ["5.00", "6.50"]
+    now = stack.run("shop", "as-of", "now", "--limit", "100000").stdout
+    assert any(line.split()[:3] == [things, "6.50", "0.030"] for line in now.split("\n"))
+    assert things not in stack.run("shop", "as-of", "2020-01-01").stdout
+    assert stack.run("shop", "as-of", "2020-01-01", "--from", "lake").stdout.endswith(
+        "0 items at 2020-01-01 00:00:00 UTC.\n"
+    )
+    with psycopg.connect(stack.settings("admin").postgres_dsn, autocommit=True) as connection:
+        connection.execute("DELETE FROM shop.items WHERE item_id = %s", (things,))
+    assert "It was removed; its versions stay." in stack.run("shop", "history", things).stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("as-of", "yesterday"), "a day (2025-06-30)"),
+        (("as-of", "2025-06-30T12:00:00"), "no zone"),
+        (("as-of", "2025-02-30"), "day is out of range"),
+        (("history", "no-such-item"), "was never an item"),
+        (("history", "film", "--from", "kafka"), "'database', 'lake'"),
+    ],
+    ids=" ".join,
+)
+def test_what_is_no_instant_and_no_item_is_said(stack: LiveStack, command: tuple[str, ...], said: str):
+    done = stack.run("shop", *command, check=False)
+    assert done.returncode == 2
+    assert said in " ".join(done.stderr.replace("│", " ").split())
+    assert "Traceback" not in done.stderr
+
+
+def test_recapture_is_a_dry_run_unless_told(stack: LiveStack, things: str):
+    lake = refreshed(stack)
+    before = EventLog(lake, ITEM_EVENTS).generation
+    planned = stack.run("shop", "recapture").stdout
+    assert "would be replaced by" in planned
+    assert EventLog(lake, ITEM_EVENTS).generation == before
+    done = stack.run("shop", "recapture", "--yes")
+    assert "were replaced by" in done.stdout
+    assert EventLog(lake, ITEM_EVENTS).generation == before + 1

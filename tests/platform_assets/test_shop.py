@@ -116,6 +116,16 @@ def test_one_run_takes_the_shop_to_its_insights_and_every_check_is_green(shop: S
         assert "data:image/svg+xml" in metadata(result, spec)[picture]
 
 
+def test_an_empty_shop_is_no_failure_and_asks_for_nothing(shop: Shop, stack: LiveStack):
+    with database(stack.settings("admin").postgres_dsn) as empty:
+        upgrade(empty)
+        PostgresRoles(empty, load_policy()).apply()
+        shop.resources = resource_defs({"shop_dsn": empty, "lake": shop.lake.root})
+        assert not shop.tick().run_requests
+        assert red(shop.run()) == set()
+        assert shop.rows(TOP_MEMBERS).height == 0
+
+
 def test_what_did_not_change_is_not_written_again(shop: Shop):
     shop.run()
     before = {spec.name: shop.version(spec) for spec in SHOP_TABLES}
