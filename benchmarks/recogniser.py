@@ -28,7 +28,7 @@ import numpy as np
 import psutil
 from confluent_kafka import Producer
 
-from benchmarks._answers import WAIT_SECONDS, Arrivals, own_topics
+from benchmarks._answers import WAIT_SECONDS, Arrivals, own_topics, ready, tell
 from benchmarks._photographs import photographs
 from benchmarks._sealed import sealed_records
 from benchmarks._stack import darkroom, status
@@ -167,9 +167,8 @@ def _relayed(settings: Settings, size: int) -> list[float]:
             [sys.executable, "-m", "benchmarks._relay"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         try:
-            out, _ = relay.stdout, _tell(relay, own)
-            if out is None or out.readline() != "ready\n":
-                raise RuntimeError("the relay did not start")
+            tell(relay, own)
+            ready(relay)
             producer = Producer({**producer_config(own), "linger.ms": "0"})
             with Arrivals(own, own.recognised_topic).reading() as arrivals:
                 began = time.perf_counter()
@@ -194,12 +193,6 @@ def _relayed(settings: Settings, size: int) -> list[float]:
 def _key(message: Any) -> str:
     key = message.key()
     return key if isinstance(key, str) else key.decode()
-
-
-def _tell(process: subprocess.Popen[str], settings: Settings) -> None:
-    if process.stdin is not None:
-        process.stdin.write(settings.model_dump_json() + "\n")
-        process.stdin.flush()
 
 
 def _worked_off(home: Path, settings: Settings, count: int) -> tuple[float, float, float]:

@@ -22,6 +22,7 @@ from stack.state import DAGSTER_DATABASE, load_state, postgres_dsn
 
 UNFINISHED = ("NOT_STARTED", "STARTING", "STARTED", "CANCELING")
 WAIT_SECONDS = 60.0
+NICENESS = 10
 
 
 def needs_a_look(dsn: str) -> bool:
@@ -46,6 +47,7 @@ def needs_a_look(dsn: str) -> bool:
 
 def main() -> None:
     """Look after the last code server's runs, then become Dagster's code server."""
+    os.nice(NICENESS)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--socket", type=Path, required=True)
     parser.add_argument("--module", default="platform_assets.definitions")
