@@ -4,6 +4,10 @@ A run's worker is a child of the code server. When both are killed, nobody is le
 has no worker check for its default launcher, and the run would stay STARTED, in the way of every later one. So each
 start of a code server begins by failing the runs whose process is gone. Usually there are none, which one query of
 PostgreSQL tells; Dagster itself is loaded for it only when there are, or when its tables or pools must first be made.
+
+It runs at a low priority, and with it its runs and their decoding processes: what is developed can wait, and an image
+at the door, or on its way to an answer, cannot. Limit: the batch lane falls behind while doors and recogniser have all
+of the machine.
 """
 
 from __future__ import annotations
@@ -47,11 +51,11 @@ def needs_a_look(dsn: str) -> bool:
 
 def main() -> None:
     """Look after the last code server's runs, then become Dagster's code server."""
-    os.nice(NICENESS)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--socket", type=Path, required=True)
     parser.add_argument("--module", default="platform_assets.definitions")
     arguments = parser.parse_args()
+    os.nice(NICENESS)
     from stack.paths import Layout
 
     layout = Layout(Path(os.environ["DARKROOM_HOME"]))

@@ -98,7 +98,7 @@ def develop(image: bytes, limits: Limits) -> Developed | Rejected:
 def thumbnail(image: bytes, limits: Limits) -> bytes | Rejected:
     """The thumbnail alone: the very bytes, and the very verdict, of `develop`, without what else it measures.
 
-    For those who name an image and keep nothing of it: a twelfth of the time is hash and sharpness.
+    For those who name an image and keep nothing of it: hash and sharpness are a tenth of developing a photograph.
 
     Raises:
         MemoryError: as `develop` does.

@@ -114,9 +114,9 @@ def test_the_exif_orientation_is_applied_to_size_and_thumbnail(format: str, orie
     stored = upright.transpose(Image.Transpose(undo[orientation])) if orientation > 1 else upright
     developed = good(encoded(stored, format, exif=exif))
     assert (developed.width, developed.height) == (640, 427)
-    upright = Image.open(io.BytesIO(developed.thumbnail)).convert("L")
-    assert upright.size == (256, 171)
-    grey = np.asarray(upright, dtype=int)
+    shown = Image.open(io.BytesIO(developed.thumbnail)).convert("L")
+    assert shown.size == (256, 171)
+    grey = np.asarray(shown, dtype=int)
     assert grey[51, 179] > 200, "the disc is not at the top right"
     assert grey[120, 77] < 200
 
