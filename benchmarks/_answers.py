@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import IO
 
-from confluent_kafka import Consumer, TopicPartition
-
-from resources.kafka import Admin, consumer_config, ensure_topic, watermarks
+from resources.kafka import Admin, ensure_topic
 from resources.settings import Settings
 
 WAIT_SECONDS = 120.0
@@ -19,28 +20,34 @@ WAIT_SECONDS = 120.0
 
 @dataclass
 class Arrivals:
-    """When each key was readable on a topic, from now on; seconds of this process's clock."""
+    """When each key was readable on a topic, from now on; seconds of `time.perf_counter`.
+
+    A process of its own reads and takes the time (`benchmarks._reader`): a thread of this one would wait, with the
+    answer there, for whatever else this one does. On Linux the clock is the same for all processes.
+    """
 
     settings: Settings
     topic: str
     seen: dict[str, float] = field(default_factory=dict)
-    _stop: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager
     def reading(self) -> Iterator[Arrivals]:
         """Read while the block runs."""
-        config = consumer_config(self.settings, "darkroom-bench") | {"enable.partition.eof": "false"}
-        consumer = Consumer(config)
-        ends = watermarks(self.settings, self.topic).partitions
-        consumer.assign([TopicPartition(self.topic, p, high) for p, (_, high) in ends.items()])
-        thread = threading.Thread(target=self._read, args=(consumer,))
-        thread.start()
+        command = [sys.executable, "-m", "benchmarks._reader", self.topic]
+        reader = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         try:
-            yield self
+            tell(reader, self.settings)
+            lines = ready(reader)
+            thread = threading.Thread(target=self._take, args=(lines,))
+            thread.start()
+            try:
+                yield self
+            finally:
+                reader.terminate()
+                thread.join()
         finally:
-            self._stop.set()
-            thread.join()
-            consumer.close()
+            reader.kill()
+            reader.wait()
 
     def wait(self, ids: set[str]) -> None:
         """Until each of them was readable."""
@@ -50,12 +57,25 @@ class Arrivals:
                 raise RuntimeError(f"{len(ids - self.seen.keys())} of {len(ids)} have no answer on {self.topic}")
             time.sleep(0.02)
 
-    def _read(self, consumer: Consumer) -> None:
-        while not self._stop.is_set():
-            message = consumer.poll(0.1)
-            if message is not None and message.error() is None:
-                key = message.key()
-                self.seen.setdefault(key if isinstance(key, str) else (key or b"").decode(), time.perf_counter())
+    def _take(self, lines: IO[str]) -> None:
+        for line in lines:
+            key, at = line.split()
+            self.seen.setdefault(key, float(at))
+
+
+def tell(process: subprocess.Popen[str], settings: Settings) -> None:
+    """Give a helper process the settings that it reads from its standard input."""
+    if process.stdin is not None:
+        process.stdin.write(settings.model_dump_json() + "\n")
+        process.stdin.flush()
+
+
+def ready(process: subprocess.Popen[str]) -> IO[str]:
+    """Wait until a helper process has said that it is ready; what it says from then on."""
+    out = process.stdout
+    if out is None or out.readline() != "ready\n":
+        raise RuntimeError(f"{process.args} did not start")
+    return out
 
 
 @contextmanager

@@ -57,21 +57,28 @@ def develop_chunk(images: Sequence[bytes]) -> list[Developed | Rejected]:
     """
     from transforms.images import develop
 
-    if _limits is None:
-        raise RuntimeError("This process was not started by resources.compute: it has no limits, and decodes nothing.")
-    return [develop(image, _limits) for image in images]
+    limits = _started()
+    return [develop(image, limits) for image in images]
 
 
 def measure_chunk(images: Sequence[bytes]) -> list[np.ndarray | Rejected]:
-    """Develop images, and take the features of what thumbnails they give; as for the batch lane, which stores both.
+    """The features of the thumbnails that developing gives; what the batch lane else keeps of an image is not made.
 
     Raises:
         MemoryError: as `develop_chunk` does.
     """
     from transforms.features import features
-    from transforms.images import Developed
+    from transforms.images import Rejected, thumbnail
 
-    return [features(one.thumbnail) if isinstance(one, Developed) else one for one in develop_chunk(images)]
+    limits = _started()
+    made = (thumbnail(image, limits) for image in images)
+    return [one if isinstance(one, Rejected) else features(one) for one in made]
+
+
+def _started() -> Limits:
+    if _limits is None:
+        raise RuntimeError("This process was not started by resources.compute: it has no limits, and decodes nothing.")
+    return _limits
 
 
 def address_space() -> int:

@@ -4,6 +4,10 @@ A run's worker is a child of the code server. When both are killed, nobody is le
 has no worker check for its default launcher, and the run would stay STARTED, in the way of every later one. So each
 start of a code server begins by failing the runs whose process is gone. Usually there are none, which one query of
 PostgreSQL tells; Dagster itself is loaded for it only when there are, or when its tables or pools must first be made.
+
+It runs at a low priority, and with it its runs and their decoding processes: what is developed can wait, and an image
+at the door, or on its way to an answer, cannot. Limit: the batch lane falls behind while doors and recogniser have all
+of the machine.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from stack.state import DAGSTER_DATABASE, load_state, postgres_dsn
 
 UNFINISHED = ("NOT_STARTED", "STARTING", "STARTED", "CANCELING")
 WAIT_SECONDS = 60.0
+NICENESS = 10
 
 
 def needs_a_look(dsn: str) -> bool:
@@ -50,6 +55,7 @@ def main() -> None:
     parser.add_argument("--socket", type=Path, required=True)
     parser.add_argument("--module", default="platform_assets.definitions")
     arguments = parser.parse_args()
+    os.nice(NICENESS)
     from stack.paths import Layout
 
     layout = Layout(Path(os.environ["DARKROOM_HOME"]))

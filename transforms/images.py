@@ -14,9 +14,9 @@ import imagehash
 import numpy as np
 from PIL import Image
 
-from transforms.image_decoding import Limits, Rejected, decode_small, fit, harden_pillow, open_header
+from transforms.image_decoding import Limits, Rejected, Small, decode_small, fit, harden_pillow, open_header
 
-__all__ = ["Developed", "Header", "Limits", "Rejected", "develop", "harden_pillow", "inspect"]
+__all__ = ["Developed", "Header", "Limits", "Rejected", "develop", "harden_pillow", "inspect", "thumbnail"]
 
 LUMA_SIDE = 128
 """Side in pixels of the square luma that hash, brightness and sharpness are taken from, so that they compare."""
@@ -77,13 +77,10 @@ def develop(image: bytes, limits: Limits) -> Developed | Rejected:
     Raises:
         MemoryError: decoding asked for more memory than this process may have.
     """
-    opened = open_header(image, limits)
-    if isinstance(opened, Rejected):
-        return opened
-    name, picture = opened
-    small = decode_small(image, name, picture, limits, max(limits.thumbnail_pixels, LUMA_SIDE))
-    if isinstance(small, Rejected):
-        return small
+    decoded = _decoded(image, limits)
+    if isinstance(decoded, Rejected):
+        return decoded
+    name, small = decoded
     luma = small.picture.convert("L").resize((LUMA_SIDE, LUMA_SIDE), Image.Resampling.BILINEAR)
     pixels = np.asarray(luma, dtype=np.float32)
     return Developed(
@@ -94,8 +91,29 @@ def develop(image: bytes, limits: Limits) -> Developed | Rejected:
         perceptual_hash=str(imagehash.phash(luma)),
         brightness=float(pixels.mean(dtype=np.float64)),
         sharpness=_sharpness(pixels),
-        thumbnail=_thumbnail(small.picture, small.width, small.height, limits.thumbnail_pixels),
+        thumbnail=_thumbnail(small, limits),
     )
+
+
+def thumbnail(image: bytes, limits: Limits) -> bytes | Rejected:
+    """The thumbnail alone: the very bytes, and the very verdict, of `develop`, without what else it measures.
+
+    For those who name an image and keep nothing of it: hash and sharpness are a tenth of developing a photograph.
+
+    Raises:
+        MemoryError: as `develop` does.
+    """
+    decoded = _decoded(image, limits)
+    return decoded if isinstance(decoded, Rejected) else _thumbnail(decoded[1], limits)
+
+
+def _decoded(image: bytes, limits: Limits) -> tuple[str, Small] | Rejected:
+    opened = open_header(image, limits)
+    if isinstance(opened, Rejected):
+        return opened
+    name, picture = opened
+    small = decode_small(image, name, picture, limits, max(limits.thumbnail_pixels, LUMA_SIDE))
+    return small if isinstance(small, Rejected) else (name, small)
 
 
 def _sharpness(luma: np.ndarray) -> float:
@@ -104,13 +122,13 @@ def _sharpness(luma: np.ndarray) -> float:
     return float(laplacian.var(dtype=np.float64))
 
 
-def _thumbnail(small: Image.Image, width: int, height: int, longest: int) -> bytes:
-    size = fit(width, height, longest)
-    if small.size != size:
-        small = small.resize(size, Image.Resampling.HAMMING)
+def _thumbnail(small: Small, limits: Limits) -> bytes:
+    picture, size = small.picture, fit(small.width, small.height, limits.thumbnail_pixels)
+    if picture.size != size:
+        picture = picture.resize(size, Image.Resampling.HAMMING)
     # A fresh image: no EXIF, profile or text of the original can come along.
-    clean = Image.new("RGB", small.size)
-    clean.paste(small)
+    clean = Image.new("RGB", picture.size)
+    clean.paste(picture)
     target = io.BytesIO()
     clean.save(target, "WEBP", quality=_WEBP_QUALITY, method=_WEBP_METHOD)
     return target.getvalue()

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -18,6 +19,7 @@ from cli.hostile import hostile_kinds, sound_jpeg, sound_png
 from resources.compute import CHUNK_IMAGES, DecodePool, DecodingUnavailable
 from resources.settings import Settings
 from tests.resources.heavy_images import hungry_png, slow_png
+from transforms.features import features
 from transforms.images import Developed, Rejected
 from transforms.reasons import Reason
 
@@ -55,6 +57,20 @@ def test_good_images_between_hostile_ones_are_developed(pool: DecodePool) -> Non
     verdicts = list(pool.map(mixed))
     assert len(verdicts) == len(mixed)
     assert all(isinstance(verdict, Developed) for verdict in verdicts[1::2])
+
+
+def test_features_alone_are_those_of_the_thumbnail_that_is_kept_and_what_is_refused_is_refused_alike(
+    pool: DecodePool,
+) -> None:
+    hostile = [kind.body for kind in hostile_kinds() if kind.body is not None]
+    images = [*hostile, sound_jpeg(640, 480), sound_png(300, 40)]
+    alone = [pool.features(image) for image in images]
+    for vector, kept in zip(alone, pool.map(images), strict=True):
+        if isinstance(kept, Rejected):
+            assert vector == kept
+        else:
+            assert isinstance(vector, np.ndarray)
+            assert np.array_equal(vector, features(kept.thumbnail))
 
 
 def test_images_are_read_only_a_few_chunks_ahead(pool: DecodePool) -> None:

@@ -106,6 +106,15 @@ def test_the_dagster_of_status_has_its_code_location_loaded(stack: LiveStack):
     assert [entry["locationOrLoadError"]["__typename"] for entry in entries] == ["RepositoryLocation"]
 
 
+def test_what_may_wait_gives_way_to_those_who_answer_and_so_do_its_runs(stack: LiveStack):
+    pids = {name: service["pid"] for name, service in stack.status()["services"].items()}
+    answers = max(psutil.Process(pids[name]).nice() for name in ("kafka", "recogniser", "streams", "uploads-1"))
+    server = psutil.Process(pids["code-server"])
+    # A run is started by any of the server's threads, and has the priority of that one.
+    threads = [os.getpriority(os.PRIO_PROCESS, thread.id) for thread in server.threads()]
+    assert min(*threads, psutil.Process(pids["mlflow"]).nice()) > answers
+
+
 def test_the_token_command_prints_a_token_and_nothing_else(stack: LiveStack):
     command = stack.status()["uploads"]["token_command"]
     printed = subprocess.run(command, shell=True, capture_output=True, text=True, check=True).stdout

@@ -13,7 +13,7 @@ from PIL import Image
 
 from cli.hostile import HostileKind, hostile_kinds, sound_jpeg, sound_png
 from transforms.image_formats import TAKEN, kind_of, other_image, taken_format
-from transforms.images import Developed, Header, Limits, Rejected, develop, harden_pillow, inspect
+from transforms.images import Developed, Header, Limits, Rejected, develop, harden_pillow, inspect, thumbnail
 from transforms.near_duplicates import MOST_BITS, comparable, first_matches, hash_bits
 from transforms.reasons import SENTENCES, Reason
 
@@ -114,11 +114,30 @@ def test_the_exif_orientation_is_applied_to_size_and_thumbnail(format: str, orie
     stored = upright.transpose(Image.Transpose(undo[orientation])) if orientation > 1 else upright
     developed = good(encoded(stored, format, exif=exif))
     assert (developed.width, developed.height) == (640, 427)
-    thumbnail = Image.open(io.BytesIO(developed.thumbnail)).convert("L")
-    assert thumbnail.size == (256, 171)
-    grey = np.asarray(thumbnail, dtype=int)
+    shown = Image.open(io.BytesIO(developed.thumbnail)).convert("L")
+    assert shown.size == (256, 171)
+    grey = np.asarray(shown, dtype=int)
     assert grey[51, 179] > 200, "the disc is not at the top right"
     assert grey[120, 77] < 200
+
+
+@pytest.mark.parametrize("format", TAKEN)
+def test_the_thumbnail_alone_is_the_very_one_of_developing(format: str) -> None:
+    # The sub-second lane takes its features from the one, the batch lane from the other.
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = photograph(900, 601)
+    pictures = [picture, picture.convert("L"), photograph(1, 300), photograph(8, 8), photograph(100, 2000)]
+    images = [encoded(one, format, **({} if format in ("BMP", "GIF") else {"exif": exif})) for one in pictures]
+    assert [thumbnail(image, LIMITS) for image in images] == [good(image).thumbnail for image in images]
+
+
+@pytest.mark.parametrize("kind", AS_IMAGES, ids=lambda kind: kind.name)
+def test_asked_for_the_thumbnail_alone_a_hostile_kind_gets_the_verdict_of_developing(kind: HostileKind) -> None:
+    assert kind.body is not None
+    verdict = develop(kind.body, LIMITS)
+    expected = verdict if isinstance(verdict, Rejected) else verdict.thumbnail
+    assert thumbnail(kind.body, LIMITS) == expected
 
 
 def test_the_thumbnail_carries_no_metadata() -> None:
