@@ -21,7 +21,9 @@ demo: install jars  ## start everything and watch real images travel
 	$(BIN)/darkroom demo
 
 test: install-dev jars chromium  ## every test, against real servers of its own
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(LANES)
+# The stack's tests mostly wait: those that need none run beside them (tests/lanes.py). A worker that crashes ends the run.
+LANES = --numprocesses 2 --max-worker-restart 0
 
 check: install-dev  ## format, lint, types, floors
 	$(BIN)/ruff format --check .

@@ -1,4 +1,4 @@
-"""What every test may use: one running stack a session, shared, in a home of its own.
+"""What every test may use: one running stack a session, shared, in a home of its own; and where a run's time went.
 
 `DARKROOM_TEST_HOME` names the home of a stack that runs already; it is used as it is and left running. That is for a
 person who develops; a clean run has it unset.
@@ -15,18 +15,23 @@ from pathlib import Path
 
 import pytest
 
+from tests.lanes import STACK_LANE, area_of, join_lanes, lanes_of
 from tests.live_stack import LiveStack, bring_up, tear_down
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    join_lanes(config)
+
+
 @pytest.fixture(scope="session")
-def stack() -> Iterator[LiveStack]:
+def stack(request: pytest.FixtureRequest) -> Iterator[LiveStack]:
     """The running stack. A test that stops or kills a part of it leaves it healthy again."""
     running = os.environ.get("DARKROOM_TEST_HOME")
     if running:
         yield LiveStack(Path(running).absolute())
         return
     # Not pytest's tmp_path: that is too long for sockets and closed to PostgreSQL's account.
-    area = Path(tempfile.mkdtemp(prefix="darkroom-test-"))
+    area = area_of(request.config) or Path(tempfile.mkdtemp(prefix="darkroom-test-"))
     area.chmod(0o711)
     home = area / "home"
     try:
@@ -39,13 +44,17 @@ def stack() -> Iterator[LiveStack]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print where the time went, by module: the budget of a run is a figure that everybody sees."""
     spent: Counter[str] = Counter()
+    by_lane: Counter[str] = Counter()
+    lanes = lanes_of(terminalreporter.config)
     for reports in terminalreporter.stats.values():
         for report in reports:
             if isinstance(report, pytest.TestReport):
                 spent[report.nodeid.split("::")[0]] += report.duration
+                by_lane["the stack's" if lanes.get(report.nodeid) == STACK_LANE else "the other"] += report.duration
     if not spent:
         return
     terminalreporter.section("seconds by module")
     for module, seconds in spent.most_common(20):
         terminalreporter.line(f"{seconds:8.1f}  {module}")
-    terminalreporter.line(f"{sum(spent.values()):8.1f}  in all")
+    told = "; ".join(f"{seconds:.1f} in {name} lane" for name, seconds in by_lane.most_common())
+    terminalreporter.line(f"{sum(spent.values()):8.1f}  in all" + (f": {told}" if lanes else ""))

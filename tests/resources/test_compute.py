@@ -88,6 +88,7 @@ def test_images_are_read_only_a_few_chunks_ahead(pool: DecodePool) -> None:
     verdicts.close()  # type: ignore[attr-defined]
 
 
+@pytest.mark.alone
 def test_an_image_that_takes_too_long_is_stopped_and_the_others_of_its_chunk_are_developed() -> None:
     with DecodePool(Settings(decode_workers=1, decode_timeout_seconds=0.2)) as pool:
         one, slow, other = pool.map([sound_jpeg(), slow_png(), sound_jpeg()])
@@ -95,6 +96,7 @@ def test_an_image_that_takes_too_long_is_stopped_and_the_others_of_its_chunk_are
     assert isinstance(slow, Rejected) and slow.reason is Reason.DECODE_TIMEOUT
 
 
+@pytest.mark.alone
 def test_an_image_that_needs_too_much_memory_is_turned_away_and_the_others_of_its_chunk_are_developed() -> None:
     with DecodePool(Settings(decode_workers=1, decode_memory_mb=256)) as pool:
         one, hungry, other = pool.map([sound_jpeg(), hungry_png(), sound_jpeg()])

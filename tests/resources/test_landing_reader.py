@@ -23,6 +23,7 @@ class Silent:
         return []
 
 
+@pytest.mark.alone
 def test_a_slow_disk_between_two_reads_is_not_taken_for_a_broker_that_is_away(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, kafka_timeout_seconds=0.2)
     state = TopicState("images.raw", "A" * 22, {0: (0, 5)})

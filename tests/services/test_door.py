@@ -225,6 +225,7 @@ def test_states_are_written_in_batches_and_answered_from_memory_until_then() -> 
     assert (dropped, writer.waiting(accepted(699).id)) == ([], None)
 
 
+@pytest.mark.alone
 def test_states_that_postgresql_does_not_take_are_counted_and_block_nobody() -> None:
     store, dropped = Store(), []
     store.away = True

@@ -98,6 +98,7 @@ def test_killed_and_rebalanced_while_images_flow_every_image_is_answered_and_has
     assert set(rows["lane"]) == {"stream"}
 
 
+@pytest.mark.alone
 def test_no_kind_of_poison_stops_it(stack: LiveStack, tmp_path: Path) -> None:
     kinds = hostile_kinds()
     with own_lane(stack.settings("admin"), tmp_path, partitions=1) as lane:
@@ -127,6 +128,7 @@ def _plain_config(lane: Lane) -> dict[str, object]:
     return dict(producer_config(lane.settings))
 
 
+@pytest.mark.alone
 def test_a_backlog_of_hundreds_of_megabytes_is_worked_off_in_bounded_memory(stack: LiveStack, tmp_path: Path) -> None:
     with own_lane(stack.settings("admin"), tmp_path, decode_workers=2) as lane:
         base = sound_jpeg()

@@ -85,6 +85,7 @@ def test_only_tls_with_a_token_of_the_issuer_is_spoken(stack: LiveStack, trust: 
     asyncio.run(scene())
 
 
+@pytest.mark.alone
 def test_five_hundred_idle_sockets_are_cheap_and_one_more_still_works(
     stack: LiveStack, headers: dict[str, str], trust: ssl.SSLContext
 ) -> None:
@@ -110,6 +111,7 @@ def test_five_hundred_idle_sockets_are_cheap_and_one_more_still_works(
     asyncio.run(scene())
 
 
+@pytest.mark.alone
 def test_a_frame_of_two_gigabytes_takes_no_memory_and_is_refused_at_its_header(
     stack: LiveStack, headers: dict[str, str], trust: ssl.SSLContext
 ) -> None:
@@ -130,6 +132,7 @@ def test_a_frame_of_two_gigabytes_takes_no_memory_and_is_refused_at_its_header(
     asyncio.run(scene())
 
 
+@pytest.mark.alone
 def test_while_the_broker_hangs_the_senders_send_blocks_and_all_is_acknowledged_after(
     stack: LiveStack, headers: dict[str, str], trust: ssl.SSLContext
 ) -> None:

@@ -230,6 +230,7 @@ def test_while_the_broker_hangs_every_instance_refuses_with_503_and_says_when_to
     assert stack.pid("kafka") == broker.pid, "it was another broker that took the images"
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_while_postgresql_is_away_images_are_taken_and_their_state_is_answered_503(
     stack: LiveStack, doors: list[httpx.Client], headers: dict[str, str]
@@ -258,6 +259,7 @@ def test_while_postgresql_is_away_images_are_taken_and_their_state_is_answered_5
     until(lambda: doors[0].get(f"/v1/images/{'a' * 26}", headers=headers).status_code == 404)
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_many_large_images_at_once_are_taken_or_refused_and_memory_stays_bounded(
     stack: LiveStack, doors: list[httpx.Client], headers: dict[str, str]

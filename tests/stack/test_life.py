@@ -107,6 +107,7 @@ def kill_all(state: StackState) -> None:
     assert processes_of(state) == []
 
 
+@pytest.mark.alone
 def test_up_after_every_process_was_killed_goes_on_with_the_data_and_the_ports(area: Path):
     """While images wait and a run is at work: none is lost or doubled, and no run stands as if it went on."""
     home = area / "home"

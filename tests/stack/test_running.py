@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import ssl
@@ -11,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import jwt
 import psutil
 import psycopg
 import pytest
@@ -30,7 +32,8 @@ SERVICES |= {"recogniser"}
 
 
 def test_status_says_everything_that_a_client_needs(stack: LiveStack):
-    report = stack.status()
+    report = json.loads(stack.run("status", "--json").stdout)
+    assert report == stack.status(), "the other tests ask in their own process"
     assert all(set(service) == {"state", "url", "pid", "log"} for service in report["services"].values())
     assert set(report["kafka"]) == {"topic", "config"}
     assert set(report["lake"]) == {"root", "tables"}
@@ -120,6 +123,18 @@ def test_the_token_command_prints_a_token_and_nothing_else(stack: LiveStack):
     printed = subprocess.run(command, shell=True, capture_output=True, text=True, check=True).stdout
     assert len(printed.split()) == 1
     assert printed.count(".") == 2
+
+
+def test_the_token_of_the_command_is_the_one_that_the_other_tests_sign_in_their_own_process(stack: LiveStack):
+    printed = stack.run("token", "--subject", "ada", "--group", "operators", "--group", "labellers").stdout.strip()
+    claims, own = (
+        jwt.decode(token, options={"verify_signature": False})
+        for token in (printed, stack.token("ada", ("operators", "labellers")))
+    )
+    assert (claims["sub"], claims["groups"]) == ("ada", ["operators", "labellers"])
+    for moment in ("iat", "exp", "nbf", "jti"):
+        claims.pop(moment, None), own.pop(moment, None)
+    assert claims == own
 
 
 def test_everything_listens_on_loopback_only(stack: LiveStack):

@@ -111,6 +111,7 @@ def test_each_record_ends_in_one_table_and_stops_no_other(streams: Any, unsealed
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc; runs on Linux")
+@pytest.mark.alone
 def test_memory_stays_bounded_while_every_hostile_kind_is_landed_and_developed(streams: Any) -> None:
     stream = streams()
     kinds = hostile_kinds()

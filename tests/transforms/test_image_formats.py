@@ -25,6 +25,7 @@ def test_an_svg_is_known_by_its_first_element(svg: bytes):
     assert other_image(svg) == "SVG"
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "hostile",
     [

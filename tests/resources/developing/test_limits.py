@@ -17,6 +17,7 @@ from transforms.names import pseudonym
 from transforms.reasons import Reason
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("low", "image", "reason", "sentence"),
     [

@@ -37,6 +37,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc; runs on Linux")
 def test_a_backlog_of_320_mib_is_developed_in_the_memory_of_a_chunk(stage: Stage, tmp_path: Path) -> None:
