@@ -11,16 +11,16 @@ export VIRTUAL_ENV := $(abspath $(VENV))
 # uv trusts whom the machine trusts, as pip does: a company's proxy has a certificate of its own.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help demo test check bench soak up down clean lock install install-dev jars peers chromium format screenshots
+.PHONY: help demo test check bench soak up down clean lock install install-dev jars jars-s3 peers chromium format screenshots
 
 help:  ## list the targets
 	@awk 'BEGIN {FS = ":.*##"} /^[a-z-]+:.*##/ {printf "  %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: install jars  ## start everything and watch real images travel
-	$(BIN)/darkroom up
+demo: install jars $(if $(filter s3,$(LAKE)),jars-s3)  ## start everything and watch real images travel (LAKE=s3: tables on object storage)
+	$(BIN)/darkroom up $(if $(LAKE),--lake $(LAKE))
 	$(BIN)/darkroom demo
 
-test: install-dev jars chromium  ## every test, against real servers of its own
+test: install-dev jars jars-s3 chromium  ## every test, against real servers of its own
 	$(BIN)/python -m pytest $(LANES)
 # The stack's tests mostly wait: those that need none run beside them (tests/lanes.py). A worker that crashes ends the run.
 LANES = --numprocesses 2 --max-worker-restart 0
@@ -60,6 +60,7 @@ LOCK = --universal --python-version 3.11 --generate-hashes --no-emit-index-url -
 install: $(VENV)/.core
 install-dev: $(VENV)/.dev
 jars: jvm/target/.copied
+jars-s3: jvm/target/.s3-copied
 peers: $(PEERS)/.installed
 
 $(VENV)/.build: requirements-build.lock stack/preflight.sh
@@ -90,6 +91,11 @@ $(PEERS)/.installed: $(VENV)/.build requirements-peers.lock
 # pyspark comes as source: without isolation it is built by the locked setuptools.
 $(VENV)/.dev: $(VENV)/.core requirements-dev.lock
 	$(INSTALL) --require-hashes --no-build-isolation -r requirements-dev.lock
+	@touch $@
+
+jvm/target/.s3-copied: jvm/s3/pom.xml
+	@stack/preflight.sh >/dev/null
+	mvn --batch-mode --quiet --file jvm/s3/pom.xml package
 	@touch $@
 
 jvm/target/.copied: jvm/pom.xml

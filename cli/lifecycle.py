@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -23,11 +23,19 @@ def up(
         list[str] | None, typer.Option(help="Start only this service and what it needs; may be repeated.")
     ] = None,
     timeout: Annotated[float, typer.Option(min=5, help="Seconds that one service may take to become healthy.")] = 180.0,
+    lake: Annotated[
+        Literal["folder", "s3"] | None,
+        typer.Option(
+            help="Where the tables of a new stack lie: in a folder, or on an S3 server that starts with it. "
+            "A stack keeps what it began with.",
+            show_default="folder",
+        ),
+    ] = None,
 ) -> None:
     """Start every server of the stack, in order, each until it is healthy. Harmless when it runs already."""
     from stack.up import start
 
-    start(current_home(), console=messages(), only=tuple(only or ()), timeout=timeout)
+    start(current_home(), console=messages(), only=tuple(only or ()), timeout=timeout, lake=lake)
 
 
 @plainly

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import date
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.fs
@@ -36,6 +35,7 @@ from resources.lake_failures import (
     first_line,
     named,
 )
+from resources.object_storage import Storage, storage_of
 from resources.parquet_writer import WrittenFile, discard, partition_value, write_files
 from resources.settings import Settings
 from transforms.tables import TableSpec
@@ -63,15 +63,13 @@ class Lake:
 
     Args:
         root: folder or URI.
-        storage_options: passed to delta-rs as they are.
+        storage: how it is reached; needed for a URI.
         clock: seconds since 1970, for the time stamps in the log.
     """
 
-    def __init__(
-        self, root: str, storage_options: Mapping[str, str] | None = None, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, root: str, storage: Storage | None = None, clock: Callable[[], float] = time.time) -> None:
         self.root = root.rstrip("/")
-        self.storage_options = dict(storage_options or {})
+        self.storage = storage or Storage(self.root)
         self._clock = clock
 
     def uri(self, name: str) -> str:
@@ -96,7 +94,7 @@ class Lake:
         uri = self.uri(name)
         with self.named(f"open table {name}"):
             try:
-                return DeltaTable(uri, storage_options=self.storage_options or None)
+                return DeltaTable(uri, storage_options=self.storage.delta_options() or None)
             except TableNotFoundError as error:
                 if self._has_log(uri):
                     raise LakeUnavailable(
@@ -253,7 +251,7 @@ class Lake:
     def reading(self, name: str) -> Iterator[tuple[pyarrow.fs.FileSystem, str]]:
         """File system and folder of a table, for reading its data files; errors inside get our names."""
         with self.named(f"read table {name}"):
-            yield self._filesystem(self.uri(name))
+            yield self.storage.filesystem(self.uri(name))
 
     def _create(self, spec: TableSpec) -> DeltaTable:
         uri = self.uri(spec.name)
@@ -268,7 +266,7 @@ class Lake:
                     name=spec.name,
                     description=spec.description,
                     configuration=spec.configuration(),
-                    storage_options=self.storage_options or None,
+                    storage_options=self.storage.delta_options() or None,
                 )
             except DeltaError:
                 # Another process made it meanwhile; if not, opening says what is wrong.
@@ -279,7 +277,7 @@ class Lake:
         written: list[WrittenFile] = []
         tables = [conform(spec, one) for one in data if one is not None and one.num_rows]
         if tables:
-            filesystem, folder = self._filesystem(self.uri(spec.name))
+            filesystem, folder = self.storage.filesystem(self.uri(spec.name))
             with self.named(f"write a file of table {spec.name}"):
                 for table in tables:
                     write_files(filesystem, folder, spec, table, written)
@@ -309,7 +307,7 @@ class Lake:
             self._put_commit(handle, spec, [*removed, *map(self._add, written)], identifiers, info)
         except (CommitConflict, LakeFull):
             # Certain not to stand, so nothing will ever point to these files; on a full disk each try would leave more.
-            filesystem, folder = self._filesystem(self.uri(spec.name))
+            filesystem, folder = self.storage.filesystem(self.uri(spec.name))
             for file in written:
                 discard(filesystem, f"{folder}/{file.path}")
             raise
@@ -362,13 +360,8 @@ class Lake:
                 "No checkpoint of table %s at version %s: %s", spec.name, handle.version(), first_line(error)
             )
 
-    def _filesystem(self, uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
-        if "://" not in uri:
-            return pyarrow.fs.LocalFileSystem(), str(Path(uri).absolute())
-        return pyarrow.fs.FileSystem.from_uri(uri)
-
     def _has_log(self, uri: str) -> bool:
-        filesystem, folder = self._filesystem(uri)
+        filesystem, folder = self.storage.filesystem(uri)
         selector = pyarrow.fs.FileSelector(f"{folder}/_delta_log", allow_not_found=True)
         return any(info.type == pyarrow.fs.FileType.File for info in filesystem.get_file_info(selector))
 
@@ -379,7 +372,7 @@ class Lake:
 
 def open_lake(settings: Settings) -> Lake:
     """The lake of these settings; nothing is read before a table is asked for."""
-    return Lake(settings.lake_root)
+    return Lake(settings.lake_root, storage_of(settings))
 
 
 def _refuse_moved(handle: DeltaTable, spec: TableSpec, after: Mapping[str, int | None]) -> None:

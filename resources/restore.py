@@ -97,7 +97,7 @@ def restore_table(settings: Settings, name: str, version: int, *, dry_run: bool 
     handle = lake.open(name)
     before = handle.version()
     try:
-        then = DeltaTable(lake.uri(name), version=version, storage_options=lake.storage_options or None)
+        then = DeltaTable(lake.uri(name), version=version, storage_options=lake.storage.delta_options() or None)
     except DeltaError as error:
         raise RestoreRefused(
             f"Table {name} has no version {version} any more, or not yet; it stands at {before}. "

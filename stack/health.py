@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import psycopg
 
 from resources.settings import Settings
-from stack import kafka_admin, postgres
+from stack import kafka_admin, postgres, s3
 from stack.paths import Layout
 from stack.services import RECOGNISER, STREAMS, UPLOADS, code_socket
 from stack.state import DAGSTER_DATABASE, StackState, postgres_dsn
@@ -51,6 +51,7 @@ class Probes:
         probes: dict[str, Callable[[], Health]] = {
             "postgres": self._postgres,
             "kafka": self._kafka,
+            s3.S3: self._s3,
             "code-server": self._code_server,
             "daemon": lambda: self._daemon(since),
             "webserver": self._webserver,
@@ -68,6 +69,10 @@ class Probes:
         if kafka_admin.answers(kafka_admin.admin_client(self._admin)):
             return Health(True)
         return Health(False, "no metadata over mutual TLS")
+
+    def _s3(self) -> Health:
+        wrong = s3.answers(self._layout, self._state.ports[s3.S3])
+        return Health(wrong is None, wrong or "")
 
     def _code_server(self) -> Health:
         import grpc

@@ -49,6 +49,16 @@ class Layout:
         return self.home / "kafka"
 
     @property
+    def s3(self) -> Path:
+        """The S3 server's configuration and objects, where the lake lies on one."""
+        return self.home / "s3"
+
+    @property
+    def s3_credentials(self) -> Path:
+        """The access key of the S3 server, in the form of AWS's shared credentials."""
+        return self.secrets / "s3-credentials"
+
+    @property
     def postgres(self) -> Path:
         """PostgreSQL's data, where its account can enter."""
         return self.home / "postgres"
@@ -100,6 +110,7 @@ class Layout:
             self.keys,
             self.lake,
             self.kafka,
+            self.s3,
             self.postgres,
             self.dagster,
             self.mlflow,

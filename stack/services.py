@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from resources.settings import Settings
-from stack import kafka
+from stack import kafka, s3
 from stack.errors import StackError
 from stack.paths import Layout
 from stack.processes import SERVICE, STACK
@@ -24,6 +24,7 @@ PORTS = (
     "postgres",
     "kafka",
     "kafka-controller",
+    "s3",
     "dagster",
     "mlflow",
     "uploads-1",
@@ -39,7 +40,7 @@ RECOGNISER = "recogniser"
 STOP_WAVES = (
     ("uploads-1", "uploads-2", "streams", "recogniser", "webserver", "daemon"),
     ("code-server", "mlflow"),
-    ("kafka", "postgres"),
+    ("kafka", "postgres", "s3"),
 )
 # What of the caller's environment a service may see. Locale and folders; nothing that could hold a secret.
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "JAVA_HOME", "USER", "LOGNAME")
@@ -70,6 +71,7 @@ def services(layout: Layout, state: StackState, settings: Settings) -> list[Serv
     doors = [_door(layout, state, name, "uploads") for name in UPLOADS]
     # A home of before these services has no port for them until the next `up`; `status` and `down` work until then.
     doors += [_door(layout, state, STREAMS, "streams")] if STREAMS in ports else []
+    storage = [_object_store(layout, state, settings)] if state.lake == s3.S3 else []
     learning = [_mlflow(layout, state)] if MLFLOW in ports else []
     learning += [_recogniser(layout, state)] if RECOGNISER in ports and MLFLOW in ports else []
     return [
@@ -87,10 +89,11 @@ def services(layout: Layout, state: StackState, settings: Settings) -> list[Serv
             stop_seconds=30,
             url=f"ssl://127.0.0.1:{ports['kafka']}",
         ),
+        *storage,
         Service(
             "code-server",
             (python, "-m", "stack.code_server", "--socket", str(code_socket(state))),
-            needs=("postgres",),
+            needs=("postgres", *(one.name for one in storage)),
             environment=dagster,
             stop_seconds=20,
             url=f"unix:{code_socket(state)}",
@@ -146,6 +149,12 @@ def _serving(layout: Layout, state: StackState, name: str, identity: str) -> tup
     """The command of services/<identity>, with that identity's certificates."""
     command = (sys.executable, "-m", f"services.{identity}", "--port", str(state.ports[name]))
     return (*command, "--certificate", str(layout.certificate(identity)), "--key", str(layout.key(identity)))
+
+
+def _object_store(layout: Layout, state: StackState, settings: Settings) -> Service:
+    """The S3 server that keeps the lake."""
+    port = state.ports[s3.S3]
+    return Service(s3.S3, tuple(s3.command(layout, settings)), stop_seconds=20, url=s3.endpoint(port))
 
 
 def _mlflow(layout: Layout, state: StackState) -> Service:

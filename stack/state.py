@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from resources.settings import Settings, load_settings
+from stack import s3
 from stack.errors import StackError, StackMissing
 from stack.paths import Layout, write_private
 
@@ -63,6 +65,7 @@ class StackState(BaseModel):
     ports: dict[str, int] = Field(default_factory=dict)
     postgres: PostgresPlace | None = None
     keys: str | None = None
+    lake: Literal["folder", "s3"] | None = None
     processes: list[Remembered] = Field(default_factory=list)
 
 
@@ -153,6 +156,7 @@ def identity_overrides(layout: Layout, state: StackState, identity: str) -> dict
         "postgres_dsn": postgres_dsn(layout, state.ports["postgres"], identity),
         # A stack that an earlier release started has none until its next `up`.
         **({"mlflow_url": f"http://127.0.0.1:{port}"} if (port := state.ports.get("mlflow")) else {}),
+        **(s3.overrides(layout, state.ports[s3.S3]) if state.lake == s3.S3 else {}),
     }
 
 

@@ -24,12 +24,13 @@ from access.policy import load_policy
 from resources.kafka import ensure_topic
 from resources.settings import load_settings
 from resources.topics import topic_settings, topics
-from stack import ca, dagster_home, kafka, kafka_admin, postgres
+from stack import ca, dagster_home, kafka, kafka_admin, postgres, s3
 from stack.doctor import insist
 from stack.errors import ServiceFailed
 from stack.health import Health, Probes
 from stack.home import make, recognise, settle_run
 from stack.key_store import settle_key_store
+from stack.lake_place import Lake, settle_lake
 from stack.lock import exclusively
 from stack.paths import Layout
 from stack.ports import choose
@@ -46,12 +47,15 @@ TRIES = 3
 Say = Callable[[str], None]
 
 
-def start(home: Path, console: Console, only: Sequence[str] = (), timeout: float = 180.0) -> None:
+def start(
+    home: Path, console: Console, only: Sequence[str] = (), timeout: float = 180.0, lake: Lake | None = None
+) -> None:
     """Start the stack in `home`, or the services `only` names and what they need.
 
     Args:
         console: where progress goes.
         timeout: seconds that one service may take to become healthy.
+        lake: where a new stack keeps its tables; None for what this one has, at first a folder.
 
     Raises:
         StackError: something is missing, or a service does not come up; with the last lines of its log.
@@ -66,7 +70,7 @@ def start(home: Path, console: Console, only: Sequence[str] = (), timeout: float
     insist(layout.home)
     make(layout)
     with exclusively(layout, say):
-        _Start(layout, console, say, timeout).run(only)
+        _Start(layout, console, say, timeout).run(only, lake)
     console.print(
         f"Darkroom is up in {escape(str(layout.home))} after {time.monotonic() - began:.1f} s.", soft_wrap=True
     )
@@ -83,11 +87,12 @@ class _Start:
         self._failed = threading.Event()
         self._policy = load_policy()
 
-    def run(self, only: Sequence[str]) -> None:
+    def run(self, only: Sequence[str], lake: Lake | None) -> None:
         layout, say = self._layout, self._say
         self._state = state = recognise(layout, say)
         for other in other_stacks(state).values():
             say(f"Another Darkroom stack runs on this machine, in {other}: the two share its cores.")
+        settle_lake(state, lake, load_settings({"home": str(layout.home)}))
         self._supervisor = supervisor = Supervisor(layout, state)
         if not supervisor.runs():
             self._clear_orphans()
@@ -154,7 +159,8 @@ class _Start:
             )
 
     def _certify(self, running: set[str]) -> None:
-        issued = ca.issue(self._layout, (*IDENTITIES, "postgres"), datetime.now(UTC))
+        servers = ("postgres", *([s3.S3] if self._state.lake == s3.S3 else []))
+        issued = ca.issue(self._layout, (*IDENTITIES, *servers), datetime.now(UTC))
         if issued and running:
             self._say(f"Certificates were issued anew ({', '.join(issued)}): every service starts again with them.")
             self._supervisor.stop_all()
@@ -213,6 +219,8 @@ class _Start:
             postgres.prepare(self._layout, place, self._state.ports["postgres"], self._policy)
         if name == "kafka":
             kafka.prepare(self._layout, self._admin, self._state.ports, super_users(self._policy))
+        if name == s3.S3:
+            s3.prepare(self._layout, self._state.ports[s3.S3])
 
     def _furnish(self, name: str) -> None:
         if name == "postgres":
