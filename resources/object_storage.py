@@ -86,8 +86,8 @@ class Storage:
             **{f"aws_{name}": value for name, value in self._s3_config().items()},
             "timeout": f"{ANSWER_SECONDS}s",
             "connect_timeout": f"{CONNECT_SECONDS}s",
-            "max_retries": str(TRIES),
-            "retry_timeout": f"{TRY_SECONDS}s",
+            # How often and how long it tries again is delta-rs's own default (ten times, three minutes): polars reads
+            # these options too, and takes no text for a number of tries.
             **({"allow_http": "true"} if self.endpoint.startswith("http://") else {}),
         }
 
@@ -169,8 +169,8 @@ class Storage:
     def prepare(self) -> None:
         """Make the endpoint's authority known to this process, and to those that it starts."""
         if self.ca is not None:
-            # A path given from outside stands: whoever set it knows more authorities than this one.
-            os.environ.setdefault("SSL_CERT_FILE", str(self.ca))
+            # In the place of what stands there: the libraries read one file. Who needs more authorities adds them to it.
+            os.environ["SSL_CERT_FILE"] = str(self.ca)
 
     @cached_property
     def _objects(self) -> pyarrow.fs.FileSystem:

@@ -50,8 +50,8 @@ class Settings(BaseSettings):
     )
     s3_ca: Path | None = Field(
         default=None,
-        description="PEM file of the authority that signed s3_endpoint's certificate; it becomes the one authority of "
-        "the process (SSL_CERT_FILE), unless that is set. Another one: the connection is refused.",
+        description="PEM file with the authority that signed s3_endpoint's certificate, and all others that the "
+        "process is to trust: it takes the place of SSL_CERT_FILE. Another one: the connection is refused.",
     )
     s3_credentials: Path | None = Field(
         default=None,

@@ -17,6 +17,7 @@ import pytest
 
 from tests.lanes import STACK_LANE, area_of, join_lanes, lanes_of
 from tests.live_stack import LiveStack, bring_up, tear_down
+from tests.s3_server import S3Server, s3_running
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -39,6 +40,17 @@ def stack(request: pytest.FixtureRequest) -> Iterator[LiveStack]:
     finally:
         tear_down(home)
         shutil.rmtree(area, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A running S3 server, shared; a test that stops it starts it again."""
+    before = os.environ.get("SSL_CERT_FILE")
+    with s3_running(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+    os.environ.pop("SSL_CERT_FILE", None)
+    if before is not None:
+        os.environ["SSL_CERT_FILE"] = before
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -8,7 +8,7 @@ import pkgutil
 import pytest
 
 import benchmarks
-from benchmarks import developing, landing, lane, learning, recogniser, scd2
+from benchmarks import _items, developing, dimension, landing, lane, learning, recogniser, scd2
 from benchmarks.figures import Figure, print_table
 from tests.live_stack import LiveStack
 
@@ -37,10 +37,21 @@ def test_training_and_naming_are_measured(monkeypatch: pytest.MonkeyPatch) -> No
 def test_item_versions_are_measured_and_the_touched_keys_alone_give_the_whole_history(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    sizes = {"ITEMS": 2_000, "CHANGED": 40, "NEW": 10, "REMOVED": 5, "SALES": 1_000, "MANY": 10_000, "REPEATS": 1}
-    for name, size in sizes.items():
+    few_items(monkeypatch)
+    for name, size in {"ITEMS": 2_000, "SALES": 1_000, "MANY": 10_000, "REPEATS": 1}.items():
         monkeypatch.setattr(scd2, name, size)
     assert all(figure.value > 0 for figure in scd2.run())
+
+
+def test_the_dimension_is_measured_beside_merge(monkeypatch: pytest.MonkeyPatch) -> None:
+    few_items(monkeypatch)
+    costs = [dimension.measure_ours(), dimension.measure_merge()]
+    assert all(cost > 0 for one in costs for cost in one["refresh"])
+
+
+def few_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, size in {"ITEMS": 2_000, "CHANGED": 40, "NEW": 10, "REMOVED": 5}.items():
+        monkeypatch.setattr(_items, name, size)
 
 
 @pytest.mark.stack

@@ -8,7 +8,8 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -16,7 +17,6 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable
 
 from resources.failures import is_permanent
 from resources.lake import (
@@ -28,8 +28,11 @@ from resources.lake import (
     SchemaRefused,
     TableMissing,
 )
+from resources.object_storage import Storage
+from tests.s3_server import S3Server
 from transforms.tables import DAILY_UPLOADS, RAW_IMAGES, TABLES, TableSpec
 
+Place = Callable[[str], Path]
 NOW = datetime(2026, 3, 5, 12, 0, 0, 123456, tzinfo=UTC)
 TODAY, TOMORROW = date(2026, 3, 5), date(2026, 3, 6)
 SMALL = TableSpec(
@@ -65,13 +68,24 @@ def records(partition: int, *offsets: int, day: date = TODAY, payload: bytes = b
 
 def stands(lake: Lake, name: str = SMALL.name) -> list[int]:
     """All n of a table, sorted, as a reader sees them."""
-    return sorted(pl.read_delta(lake.uri(name))["n"].to_list())
+    return sorted(pl.read_delta(lake.open(name))["n"].to_list())
+
+
+@pytest.fixture(params=["folder", "s3"])
+def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Lake:
+    """An empty lake, in a folder and on a real S3 server."""
+    if request.param == "folder":
+        return Lake(str(tmp_path / "lake"))
+    return request.getfixturevalue("s3_server").lake()
 
 
 @pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    """An empty lake."""
-    return Lake(str(tmp_path / "lake"))
+def place(request: pytest.FixtureRequest, lake: Lake) -> Place:
+    """Where a table's files lie on the disk, whatever serves them."""
+    if not lake.storage.remote:
+        return lambda name: Path(lake.uri(name))
+    server: S3Server = request.getfixturevalue("s3_server")
+    return lambda name: server.data / lake.root.rpartition("/")[2] / name
 
 
 @pytest.mark.parametrize("spec", TABLES, ids=lambda spec: spec.name)
@@ -91,10 +105,10 @@ def test_a_missing_table_is_named_with_its_place(lake: Lake) -> None:
     assert is_permanent(caught.value)
 
 
-def test_an_unreadable_table_is_never_taken_for_a_missing_one(lake: Lake) -> None:
+def test_an_unreadable_table_is_never_taken_for_a_missing_one(lake: Lake, place: Place) -> None:
     handle = lake.ensure(SMALL)
     lake.append(handle, SMALL, numbers(1))
-    log = Path(lake.uri(SMALL.name)) / "_delta_log"
+    log = place(SMALL.name) / "_delta_log"
     (log / f"{0:020d}.json").write_text("this is no log")
     with pytest.raises(LakeUnavailable):
         lake.exists(SMALL.name)
@@ -103,10 +117,10 @@ def test_an_unreadable_table_is_never_taken_for_a_missing_one(lake: Lake) -> Non
     assert len(list(log.glob("*.json"))) == 2
 
 
-def test_a_log_whose_first_entries_are_gone_is_never_begun_anew(lake: Lake) -> None:
+def test_a_log_whose_first_entries_are_gone_is_never_begun_anew(lake: Lake, place: Place) -> None:
     handle = lake.ensure(SMALL)
     lake.append(handle, SMALL, numbers(1))
-    log = Path(lake.uri(SMALL.name)) / "_delta_log"
+    log = place(SMALL.name) / "_delta_log"
     (log / f"{0:020d}.json").unlink()
     with pytest.raises(LakeUnavailable):
         lake.ensure(SMALL)
@@ -194,11 +208,11 @@ def test_a_kept_handle_that_took_in_anothers_commit_is_found_out_by_what_it_cont
     assert stands(lake) == [1, 2]
 
 
-def test_the_handle_shows_its_own_commits_and_can_go_on(lake: Lake) -> None:
+def test_the_handle_shows_its_own_commits_and_can_go_on(lake: Lake, place: Place) -> None:
     handle = lake.ensure(SMALL)
     for value in range(45):
         lake.append(handle, SMALL, numbers(value), {"a": value}, after={"a": value - 1 if value else None})
-    log = Path(lake.uri(SMALL.name)) / "_delta_log"
+    log = place(SMALL.name) / "_delta_log"
     assert sorted(path.name for path in log.glob("*.checkpoint.parquet")) == [
         f"{version:020d}.checkpoint.parquet" for version in (20, 40)
     ]
@@ -210,7 +224,7 @@ def test_an_append_and_a_compaction_do_not_stand_in_each_others_way(lake: Lake) 
     handle = lake.ensure(SMALL)
     for value in range(4):
         lake.append(handle, SMALL, numbers(value), {"a": value})
-    DeltaTable(lake.uri(SMALL.name)).optimize.compact()
+    lake.open(SMALL.name).optimize.compact()
     lake.append(handle, SMALL, numbers(4), {"a": 4})
     assert stands(lake) == [0, 1, 2, 3, 4]
     assert lake.identifier(lake.open(SMALL.name), "a") == 4
@@ -219,7 +233,7 @@ def test_an_append_and_a_compaction_do_not_stand_in_each_others_way(lake: Lake) 
 def test_processes_that_append_at_once_lose_nothing(lake: Lake) -> None:
     lake.ensure(SMALL)
     context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_append_ten, args=(lake.root, number)) for number in range(2)]
+    workers = [context.Process(target=_append_ten, args=(replace(lake.storage), number)) for number in range(2)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -228,8 +242,8 @@ def test_processes_that_append_at_once_lose_nothing(lake: Lake) -> None:
     assert stands(lake) == sorted(number * 10 + step for number in range(2) for step in range(10))
 
 
-def _append_ten(root: str, number: int) -> None:
-    lake = Lake(root)
+def _append_ten(storage: Storage, number: int) -> None:
+    lake = Lake(storage.root, storage)
     handle = lake.open(SMALL.name)
     for step in range(10):
         lake.append(handle, SMALL, numbers(number * 10 + step), {f"writer-{number}": step})
@@ -264,7 +278,7 @@ def test_two_that_replace_the_same_day_do_not_both_win(lake: Lake) -> None:
     assert stands(lake) == [2]
 
 
-def test_the_log_knows_the_bounds_of_the_named_columns_and_no_byte_of_an_image(lake: Lake) -> None:
+def test_the_log_knows_the_bounds_of_the_named_columns_and_no_byte_of_an_image(lake: Lake, place: Place) -> None:
     handle = lake.ensure(RAW_IMAGES)
     lake.append(handle, RAW_IMAGES, pa.concat_tables([records(0, 4, 5), records(2, 1), records(1, 8, day=TOMORROW)]))
     files = {row["partition.day"]: row for row in pa.table(handle.get_add_actions(flatten=True)).to_pylist()}
@@ -274,23 +288,23 @@ def test_the_log_knows_the_bounds_of_the_named_columns_and_no_byte_of_an_image(l
     assert (today["min.partition"], today["max.partition"], today["null_count.offset"]) == (0, 2, 0)
     # Milliseconds, rounded outwards: another engine that skips by them must not skip too much.
     assert today["min.timestamp"] <= NOW <= today["max.timestamp"]
-    commit = (Path(lake.uri(RAW_IMAGES.name)) / "_delta_log" / f"{1:020d}.json").read_text()
+    commit = (place(RAW_IMAGES.name) / "_delta_log" / f"{1:020d}.json").read_text()
     stats = [json.loads(json.loads(line)["add"]["stats"]) for line in commit.splitlines() if '"add"' in line]
     assert all(set(stat["minValues"]) == set(RAW_IMAGES.statistics) for stat in stats)
 
 
-def test_each_kafka_partition_has_row_groups_of_its_own(lake: Lake) -> None:
+def test_each_kafka_partition_has_row_groups_of_its_own(lake: Lake, place: Place) -> None:
     handle = lake.ensure(RAW_IMAGES)
     lake.append(handle, RAW_IMAGES, pa.concat_tables([records(0, 4, 5), records(2, 1), records(3, 8, 9, 10)]))
-    (path,) = handle.file_uris()
+    (path,) = place(RAW_IMAGES.name).rglob("*.parquet")
     metadata = pq.ParquetFile(path).metadata
     assert [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)] == [2, 1, 3]
 
 
-def test_a_row_group_stays_small_enough_to_be_read_in_bounded_memory(lake: Lake) -> None:
+def test_a_row_group_stays_small_enough_to_be_read_in_bounded_memory(lake: Lake, place: Place) -> None:
     handle = lake.ensure(RAW_IMAGES)
     lake.append(handle, RAW_IMAGES, records(0, *range(20), payload=os.urandom(1_000_000)))
-    (path,) = handle.file_uris()
+    (path,) = place(RAW_IMAGES.name).rglob("*.parquet")
     metadata = pq.ParquetFile(path).metadata
     assert max(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)) < 9_000_000
 
@@ -299,9 +313,9 @@ def test_polars_and_delta_rs_read_back_what_was_written(lake: Lake) -> None:
     handle = lake.ensure(RAW_IMAGES)
     written = pa.concat_tables([records(0, 4, 5), records(1, 8, day=TOMORROW)])
     lake.append(handle, RAW_IMAGES, written)
-    frame = pl.read_delta(lake.uri(RAW_IMAGES.name)).sort("partition", "offset")
+    frame = pl.read_delta(lake.open(RAW_IMAGES.name)).sort("partition", "offset")
     assert frame.to_dicts() == written.to_pylist()
-    skipped = pl.scan_delta(lake.uri(RAW_IMAGES.name)).filter(pl.col("offset") > 7).collect()
+    skipped = pl.scan_delta(lake.open(RAW_IMAGES.name)).filter(pl.col("offset") > 7).collect()
     assert skipped["offset"].to_list() == [8]
 
 

@@ -64,7 +64,8 @@ def may(connection: psycopg.Connection, statement: str) -> bool:
     try:
         with connection.transaction(force_rollback=True):
             connection.execute(statement)
-    except psycopg.errors.InsufficientPrivilege:
+    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.WrongObjectType):
+        # TRUNCATE of a view, say: not to be had by any right.
         return False
     except (psycopg.IntegrityError, psycopg.errors.GeneratedAlways):
         return True
