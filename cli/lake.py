@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
     """Add `reland` and the group `lake`."""
     app.command("reland")(land_again)
     app.add_typer(lake_commands, name="lake")
+    lake_commands.command("check")(check)
     lake_commands.command("history")(history)
     lake_commands.command("restore")(restore)
 
@@ -68,6 +69,16 @@ def land_again(
         console.print("To write those that the broker holds: the same with --yes --why TEXT", soft_wrap=True)
     else:
         console.print("None of them is left at the broker; nothing was written.", soft_wrap=True)
+
+
+@plainly
+def check() -> None:
+    """Try the lake's storage with one small object: may it be made, made only once, read, and removed?"""
+    from resources.lake_check import check_lake
+
+    found = check_lake(current_settings())
+    key = f"; objects are encrypted with the KMS key {found.kms_key}" if found.kms_key else ""
+    output().print(f"The storage at {found.root} does what the lake rests on{key}.", soft_wrap=True, markup=False)
 
 
 @plainly

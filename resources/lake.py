@@ -11,6 +11,7 @@ for a hook that fails (a full disk) reports a commit as failed that stands.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -306,11 +307,12 @@ class Lake:
         try:
             self._put_commit(handle, spec, [*removed, *map(self._add, written)], identifiers, info)
         except (CommitConflict, LakeFull):
-            # Certain not to stand, so nothing will ever point to these files; on a full disk each try would leave more.
-            filesystem, folder = self.storage.filesystem(self.uri(spec.name))
-            for file in written:
-                discard(filesystem, f"{folder}/{file.path}")
-            raise
+            if not self._stands(spec, before, written):
+                # Nothing will ever point to these files; on a full disk each try would leave more.
+                filesystem, folder = self.storage.filesystem(self.uri(spec.name))
+                for file in written:
+                    discard(filesystem, f"{folder}/{file.path}")
+                raise
         with self.named(f"read what was committed to table {spec.name}"):
             # delta-rs leaves the handle where it was.
             handle.update_incremental()
@@ -350,6 +352,25 @@ class Lake:
                     "from there.",
                     {"table": spec.name, "version": handle.version()},
                 ) from error
+
+    def _stands(self, spec: TableSpec, before: int, written: Sequence[WrittenFile]) -> bool:
+        """Whether a version after `before` names one of these files: then a commit that was refused is our own.
+
+        An object store may keep a put and lose its answer; the next try finds the name taken. Without files there is
+        nothing to lose by a conflict: who looks again finds the identifiers moved.
+        """
+        if not written:
+            return False
+        filesystem, folder = self.storage.filesystem(self.uri(spec.name))
+        name = written[0].path.rpartition("/")[2].encode()
+        for version in itertools.count(before + 1):
+            try:
+                with filesystem.open_input_stream(f"{folder}/_delta_log/{version:020d}.json") as entry:
+                    if name in entry.read():
+                        return True
+            except FileNotFoundError:
+                return False
+        raise AssertionError("unreachable: versions end")
 
     def _checkpoint(self, handle: DeltaTable, spec: TableSpec) -> None:
         try:

@@ -169,7 +169,7 @@ class Storage:
     def prepare(self) -> None:
         """Make the endpoint's authority known to this process, and to those that it starts."""
         if self.ca is not None:
-            # In the place of what stands there: the libraries read one file. Who needs more authorities adds them to it.
+            # In the place of what stands there, for the libraries read one file: who needs more adds them to it.
             os.environ["SSL_CERT_FILE"] = str(self.ca)
 
     @cached_property

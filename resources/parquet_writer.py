@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.fs
 import pyarrow.parquet as pq
 
+from resources.lake_failures import STORAGE_ERRORS
 from transforms.arrow_arrays import integers
 from transforms.tables import TableSpec
 
@@ -52,7 +53,7 @@ def write_files(
     on: on a full disk each further try would else leave more that nothing points to.
 
     Raises:
-        OSError: as it came from the file system.
+        OSError, obstore.exceptions.BaseError: as it came from the file system.
     """
     for values, rows in _by_partition(spec, data):
         place = "/".join(f"{name}={value}" for name, value in values.items())
@@ -61,7 +62,7 @@ def write_files(
         filesystem.create_dir(f"{folder}/{place}", recursive=True)
         try:
             _write(filesystem, full, spec, rows)
-        except OSError:
+        except STORAGE_ERRORS:
             for left in (full, *(f"{folder}/{file.path}" for file in written)):
                 discard(filesystem, left)
             written.clear()
@@ -197,6 +198,6 @@ def discard(filesystem: pyarrow.fs.FileSystem, path: str) -> None:
     """Remove a file that no commit names, as far as the storage lets us."""
     try:
         filesystem.delete_file(path)
-    except OSError:
+    except STORAGE_ERRORS:
         # Nothing points to it: a full vacuum finds it.
         return

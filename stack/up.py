@@ -22,6 +22,7 @@ from rich.markup import escape
 from access.kafka_acls import acl_rules, super_users
 from access.policy import load_policy
 from resources.kafka import ensure_topic
+from resources.lake_check import check_lake
 from resources.settings import load_settings
 from resources.topics import topic_settings, topics
 from stack import ca, dagster_home, kafka, kafka_admin, postgres, s3
@@ -108,6 +109,8 @@ class _Start:
             state.postgres = settle(layout, state.postgres, say)
         save_state(layout.home, state)
         self._admin = load_settings(identity_overrides(layout, state, "admin"))
+        if self._admin.lake and state.lake != s3.S3:
+            check_lake(self._admin)
         settle_key_store(state, self._admin)
         save_state(layout.home, state)
         signer(layout, self._admin).initialise()

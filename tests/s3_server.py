@@ -39,6 +39,11 @@ class S3Server:
         return self._layout.s3 / "data" / s3.BUCKET
 
     @property
+    def certificate(self) -> tuple[Path, Path]:
+        """The server's certificate and its key."""
+        return self._layout.certificate(s3.S3), self._layout.key(s3.S3)
+
+    @property
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
