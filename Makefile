@@ -11,7 +11,7 @@ export VIRTUAL_ENV := $(abspath $(VENV))
 # uv trusts whom the machine trusts, as pip does: a company's proxy has a certificate of its own.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help demo test check bench soak up down clean lock install install-dev jars jars-s3 peers chromium format screenshots
+.PHONY: help demo test check bench soak up down clean lock install install-dev jars jars-s3 jars-spark peers chromium format screenshots
 
 help:  ## list the targets
 	@awk 'BEGIN {FS = ":.*##"} /^[a-z-]+:.*##/ {printf "  %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ demo: install jars $(if $(filter s3,$(LAKE)),jars-s3)  ## start everything and w
 	$(BIN)/darkroom up $(if $(LAKE),--lake $(LAKE))
 	$(BIN)/darkroom demo
 
-test: install-dev jars jars-s3 chromium  ## every test, against real servers of its own
+test: install-dev jars jars-s3 jars-spark chromium  ## every test, against real servers of its own
 	$(BIN)/python -m pytest $(LANES)
 # The stack's tests mostly wait: those that need none run beside them (tests/lanes.py). A worker that crashes ends the run.
 LANES = --numprocesses 2 --max-worker-restart 0
@@ -61,6 +61,7 @@ install: $(VENV)/.core
 install-dev: $(VENV)/.dev
 jars: jvm/target/.copied
 jars-s3: jvm/target/.s3-copied
+jars-spark: jvm/target/.spark-copied
 peers: $(PEERS)/.installed
 
 $(VENV)/.build: requirements-build.lock stack/preflight.sh
@@ -96,6 +97,11 @@ $(VENV)/.dev: $(VENV)/.core requirements-dev.lock
 jvm/target/.s3-copied: jvm/s3/pom.xml
 	@stack/preflight.sh >/dev/null
 	mvn --batch-mode --quiet --file jvm/s3/pom.xml package
+	@touch $@
+
+jvm/target/.spark-copied: jvm/spark/pom.xml
+	@stack/preflight.sh >/dev/null
+	mvn --batch-mode --quiet --file jvm/spark/pom.xml package
 	@touch $@
 
 jvm/target/.copied: jvm/pom.xml

@@ -19,7 +19,7 @@ from PIL import Image
 
 from benchmarks._photographs import photographs
 from benchmarks.figures import Figure
-from resources.compute import DecodePool
+from resources.decoding import DecodePool
 from resources.settings import Settings
 from transforms.images import Developed, Limits, develop
 

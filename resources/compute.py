@@ -1,243 +1,228 @@
-"""Where images are decoded: processes of our own that may be timed out, run out of memory or crash, one image at a
-time.
+"""Where the work on images runs: in this process and those it starts, or on a Spark cluster. Storage never knows which.
 
-Mechanism: a pebble pool of spawned processes (never forked: Kafka clients do not survive a fork), each with a limit
-on its address space. Images travel in small chunks; when a chunk fails, its images are asked for again one by one, so
-that a hostile image spoils its own row and no other. Workers stay warm over chunks; only those that misbehaved are
-replaced.
+A `BatchFunction` goes from Arrow record batches to Arrow record batches, and is told with which tools: settings, a key
+store and decoding processes of the place where it runs. Key references travel, keys do not: each place opens them under
+its own identity, and what a function gives back is sealed. Whoever asked commits the result, so that a table has one
+writing engine on every backend, and moves its own identifiers.
 
-Limits: a worker runs under the account of its parent, so that it is a fence against accidents and bombs, not against
-code that breaks out of a decoder. The limit on address space works on Linux.
+Which backend an asset uses is configuration (`compute`, `compute_assets`); results are equal once opened, for nonces
+differ (tests/resources/test_compute.py).
 """
 
 from __future__ import annotations
 
-import sys
-import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError
-from concurrent.futures import TimeoutError as FutureTimeout
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from multiprocessing.context import SpawnContext, SpawnProcess
-from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Protocol, Self
 
-from pebble import ProcessExpired, ProcessFuture, ProcessPool
+import polars as pl
+import pyarrow as pa
 
-from resources import decode_worker
-from resources.failures import TransientFailure
-from transforms.images import Developed, Limits, Rejected
-from transforms.reasons import Reason
+from resources.bronze import read_since
+from resources.decoding import DecodePool
+from resources.failures import PermanentFailure, TransientFailure
+from resources.keys import Keys, open_key_store
+from resources.lake import Lake
+from resources.settings import Settings
+from transforms.landing_protocol import Position
+from transforms.table_spec import TableSpec
 
 if TYPE_CHECKING:
-    import numpy as np
+    from deltalake import DeltaTable
 
-    from resources.settings import Settings
-
-CHUNK_IMAGES = 8
-CHUNK_BYTES = 4 * 1024 * 1024
-_KILLED = -9
-_PATIENCE = 2
-_GRACE_SECONDS = 120.0
-
-Verdict = Developed | Rejected
-T = TypeVar("T")
+LOCAL, SPARK = "local", "spark"
+BACKENDS = (LOCAL, SPARK)
 
 
-class DecodingUnavailable(TransientFailure):
-    """No decoding process can be had; nothing was judged. Transient."""
+class ComputeRefused(PermanentFailure):
+    """The backend cannot be: unknown, not installed, or no cluster of that address."""
+
+
+class ComputeUnavailable(TransientFailure):
+    """The backend did not do the work, and nothing was judged; trying again may help."""
 
 
 @dataclass
-class _Chunk:
-    images: list[bytes]
-    future: ProcessFuture[list[Verdict]]
+class Tools:
+    """What a function may use where it runs."""
+
+    settings: Settings
+    keys: Keys
+    pool: DecodePool
 
 
-class DecodePool:
-    """Develops images in worker processes. Processes start at first use; close it, or use it as a context manager.
+@dataclass(frozen=True)
+class BatchFunction:
+    """From batches of a table's rows to batches of others.
 
-    `features` may be called from several threads at once; `map` from one at a time.
-
-    Args:
-        settings: decode_workers, decode_memory_mb, decode_timeout_seconds, and the limits of an image.
+    Attributes:
+        columns: of the source, in the order in which batches have them.
+        result: schema of the batches that it gives.
+        run: a function of a module, or a partial of one: it must travel to where the work is.
     """
 
+    columns: tuple[str, ...]
+    result: pa.Schema
+    run: Callable[[Tools, Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
+
+
+@dataclass(frozen=True)
+class Span:
+    """Rows of one version of a table, by where they came from: of each partition of a topic, offsets in (after, to]."""
+
+    spec: TableSpec
+    version: int
+    bounds: Mapping[Position, tuple[int, int]]
+    rows: int
+    """How many there are, for planning."""
+
+    @property
+    def to(self) -> dict[Position, int]:
+        """The last offset of each partition."""
+        return {at: last for at, (_, last) in self.bounds.items()}
+
+
+class Compute(Protocol):
+    """A backend."""
+
+    name: str
+    span_rows: int
+    """Rows worth one call."""
+
+    def map_batches(self, function: BatchFunction, span: Span) -> Iterator[pa.RecordBatch]:
+        """Run the function over the span's rows; batches come in any order.
+
+        Raises:
+            ComputeRefused, ComputeUnavailable: the work was not done.
+            TransientFailure: keys or lake are away.
+        """
+        ...
+
+
+class LocalCompute:
+    """This process, and the decoding processes that it starts: the function runs here, one batch after the other."""
+
+    name = LOCAL
+    span_rows = 512
+
+    def __init__(self, lake: Lake, tools: Tools, batch_bytes: int = 16 * 1024 * 1024) -> None:
+        self._lake = lake
+        self._tools = tools
+        self._batch_bytes = batch_bytes
+
+    def map_batches(self, function: BatchFunction, span: Span) -> Iterator[pa.RecordBatch]:
+        """See `Compute.map_batches`."""
+        return function.run(self._tools, self._batches(function, span))
+
+    def _batches(self, function: BatchFunction, span: Span) -> Iterator[pa.RecordBatch]:
+        after = {at: first for at, (first, _) in span.bounds.items()}
+        handle = self._lake.open(span.spec.name)
+        if handle.version() != span.version:
+            handle.load_as_version(span.version)
+        if span.spec.row_group_by is not None:
+            for batch in read_since(self._lake, after, self._batch_bytes, handle=handle, spec=span.spec):
+                table = pl.DataFrame(pa.table(batch)).filter(within(span)).select(function.columns)
+                yield from table.to_arrow(compat_level=pl.CompatLevel.oldest()).to_batches()
+            return
+        rows = pl.scan_delta(handle).filter(within(span)).select(function.columns).collect()
+        yield from rows.to_arrow(compat_level=pl.CompatLevel.oldest()).to_batches()
+
+
+class Tooling:
+    """Tools of this process by its own settings, made when first asked for; a context manager, which closes them."""
+
     def __init__(self, settings: Settings) -> None:
-        self.limits = Limits(settings.max_image_bytes, settings.max_pixels, settings.thumbnail_pixels)
-        self._workers = settings.decode_workers
-        self._memory = settings.decode_memory_mb * 1024 * 1024
-        self._timeout = settings.decode_timeout_seconds
-        self._pool: ProcessPool | None = None
-        self._lock = threading.Lock()
+        self._settings = settings
+        self._stack = ExitStack()
+        self._tools: Tools | None = None
 
-    def features(self, image: bytes | memoryview) -> np.ndarray | Rejected:
-        """The features of one image's thumbnail (`transforms.features`), or why it has none; it waits for no others.
-
-        No picture is decoded in this process, not even the thumbnail, which does not travel.
-
-        Raises:
-            DecodingUnavailable: workers cannot be started, or the pool was closed meanwhile. Nothing was judged.
-        """
-        return self._alone(bytes(image), decode_worker.measure_chunk)
-
-    def map(self, images: Iterable[bytes | memoryview]) -> Iterator[Verdict]:
-        """Verdicts in the order of the images. Reads ahead by two chunks a worker at most, so memory stays bounded.
-
-        Raises:
-            DecodingUnavailable: workers cannot be started. Never raised for what an image does.
-        """
-        chunks = _chunks(images)
-        ahead: deque[_Chunk] = deque()
-        try:
-            for chunk in chunks:
-                ahead.append(_Chunk(chunk, self._schedule(chunk, decode_worker.develop_chunk)))
-                if len(ahead) > 2 * self._workers:
-                    yield from self._results(ahead.popleft())
-            while ahead:
-                yield from self._results(ahead.popleft())
-        finally:
-            for waiting in ahead:
-                waiting.future.cancel()
-
-    def close(self) -> None:
-        """End the worker processes; those that still decode are stopped."""
-        with self._lock:
-            pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.stop()
-            pool.join()
+    def tools(self) -> Tools:
+        """The tools."""
+        if self._tools is None:
+            pool = self._stack.enter_context(DecodePool(self._settings))
+            self._tools = Tools(self._settings, open_key_store(self._settings), pool)
+        return self._tools
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _schedule(self, images: list[bytes], task: Callable[[Sequence[bytes]], list[T]]) -> ProcessFuture[list[T]]:
-        with self._lock:
-            if self._pool is None:
-                limits = self.limits
-                self._pool = ProcessPool(
-                    max_workers=self._workers,
-                    initializer=decode_worker.start,
-                    initargs=(limits.max_bytes, limits.max_pixels, limits.thumbnail_pixels, self._memory),
-                    context=_BareSpawn(),
-                )
-            pool = self._pool
-        try:
-            return pool.schedule(task, args=(images,), timeout=self._timeout)
-        except RuntimeError as error:
-            raise self._unavailable(error) from error
-
-    def _results(self, chunk: _Chunk) -> list[Verdict]:
-        try:
-            return self._wait(chunk.future)
-        except (BrokenProcessPool, DecodingUnavailable) as error:
-            raise self._unavailable(error) from error
-        except Exception:
-            # Whatever it was, one of these images did it; alone, each gets its own verdict.
-            return [self._alone(image, decode_worker.develop_chunk) for image in chunk.images]
-
-    def _alone(self, image: bytes, task: Callable[[Sequence[bytes]], list[T]]) -> T | Rejected:
-        """One image in a task of its own, with a second try where its process died or its time ran out.
-
-        Neither need have been the image's doing (the machine may have slept), and a verdict is for good.
-        """
-        died = late = 0
-        while True:
-            try:
-                return self._wait(self._schedule([image], task))[0]
-            except (BrokenProcessPool, DecodingUnavailable) as error:
-                raise self._unavailable(error) from error
-            except FutureTimeout:
-                late += 1
-                if late < _PATIENCE:
-                    continue
-                return Rejected(
-                    Reason.DECODE_TIMEOUT,
-                    f"Decoding was stopped after {self._timeout:g} s, the longest for one image, {late} times.",
-                )
-            except MemoryError:
-                return self._too_hungry()
-            except ProcessExpired as error:
-                died += 1
-                if died < _PATIENCE:
-                    continue
-                if error.exitcode == _KILLED:
-                    return self._too_hungry()
-                return Rejected(Reason.CORRUPT, f"The decoder died on it {died} times (exit code {error.exitcode}).")
-            except Exception as error:
-                return Rejected(Reason.CORRUPT, f"Decoding failed with {type(error).__name__}.")
-
-    def _too_hungry(self) -> Rejected:
-        return Rejected(
-            Reason.DECODE_MEMORY,
-            f"Decoding needed more than the {self._memory // 1024 // 1024} MiB that one image may use.",
-        )
-
-    def _wait(self, future: ProcessFuture[list[T]]) -> list[T]:
-        # Everything ahead of this task in the queue has its own time limit, so that a wait without end means a stuck
-        # pool.
-        longest = self._timeout * (2 * self._workers + 2) + _GRACE_SECONDS
-        try:
-            return future.result(timeout=longest)
-        except FutureTimeout:
-            if future.done():
-                raise
-        except CancelledError:
-            # Another thread closed the pool: that says nothing about these images.
-            raise DecodingUnavailable("the pool of decoding processes was closed meanwhile") from None
-        raise DecodingUnavailable(f"no answer of a decoding process in {longest:g} s")
-
-    def _unavailable(self, error: Exception) -> DecodingUnavailable:
-        self.close()
-        return DecodingUnavailable(
-            f"Decoding in {self._workers} processes is not possible ({type(error).__name__}: {error}). "
-            "Nothing was judged. Is there memory and room for processes? The processes' own messages stand in this log."
-        )
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
 
 
-def _chunks(images: Iterable[bytes | memoryview]) -> Iterator[list[bytes]]:
-    chunk: list[bytes] = []
-    size = 0
-    for image in images:
-        if chunk and (len(chunk) >= CHUNK_IMAGES or size + len(image) > CHUNK_BYTES):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(bytes(image))
-        size += len(image)
-    if chunk:
-        yield chunk
+def within(span: Span) -> pl.Expr:
+    """Whether a row is of the span."""
+    return pl.any_horizontal(
+        [
+            (pl.col("topic") == at.topic)
+            & (pl.col("topic_id") == at.topic_id)
+            & (pl.col("partition") == at.partition)
+            & pl.col("offset").is_between(after, last, closed="right")
+            for at, (after, last) in span.bounds.items()
+        ]
+    )
 
 
-class _BareProcess(SpawnProcess):
-    """A spawned process that does not import its parent's main module.
+def spans_behind(handle: DeltaTable, spec: TableSpec, behind: Mapping[Position, int], rows: int) -> Iterator[Span]:
+    """The rows beyond the offsets given, cut into spans of about `rows`, each partition's in order of offset.
 
-    `spawn` runs the parent's main script again in every child; under Dagster's console script that is 2.6 CPU-seconds
-    and 250 MB for nothing. What a worker needs is named by its task.
+    Only origin columns are read, 16 bytes a row to come.
     """
+    if not behind:
+        return
+    version = handle.version()
+    everything = Span(spec, version, {at: (offset, 2**62) for at, offset in behind.items()}, 0)
+    found = pl.scan_delta(handle).filter(within(everything)).select("topic", "topic_id", "partition", "offset")
+    offsets = {
+        Position(topic, partition, topic_id): group["offset"].sort()
+        for (topic, topic_id, partition), group in found.collect().group_by("topic", "topic_id", "partition")
+    }
+    each = max(1, rows // max(1, len(offsets)))
+    done = {at: behind[at] for at in offsets}
+    for start in range(0, max((len(one) for one in offsets.values()), default=0), each):
+        part = {at: one.slice(start, each) for at, one in sorted(offsets.items())}
+        bounds = {at: (done[at], int(one[-1])) for at, one in part.items() if len(one)}
+        done |= {at: last for at, (_, last) in bounds.items()}
+        yield Span(spec, version, bounds, sum(len(one) for one in part.values()))
 
-    _starting = threading.Lock()
 
-    @staticmethod
-    def _Popen(process_obj: Any) -> Any:
-        from multiprocessing.popen_spawn_posix import Popen
-
-        with _BareProcess._starting:
-            main = sys.modules["__main__"]
-            blank = ModuleType("__main__")
-            blank.__spec__ = None
-            sys.modules["__main__"] = blank
-            try:
-                return Popen(process_obj)
-            finally:
-                sys.modules["__main__"] = main
+def span_of(handle: DeltaTable, spec: TableSpec, rows: pl.DataFrame) -> Span:
+    """The smallest span that holds rows with `topic`, `topic_id`, `partition` and `offset`; it may hold others too."""
+    ends = rows.group_by("topic", "topic_id", "partition").agg(
+        first=pl.col("offset").min(), last=pl.col("offset").max(), rows=pl.len()
+    )
+    bounds = {
+        Position(topic, partition, topic_id): (first - 1, last)
+        for topic, topic_id, partition, first, last, _ in ends.sort("topic", "topic_id", "partition").iter_rows()
+    }
+    return Span(spec, handle.version(), bounds, rows.height)
 
 
-class _BareSpawn(SpawnContext):
-    Process = _BareProcess
+def backend_of(settings: Settings, asset: str) -> str:
+    """The backend that an asset's work runs on."""
+    return settings.compute_assets.get(asset, settings.compute)
+
+
+def far_compute(settings: Settings, lake: Lake, asset: str) -> Compute | None:
+    """The backend of an asset that is not this process; None for this one.
+
+    Raises:
+        ComputeRefused: it is not installed here.
+    """
+    name = backend_of(settings, asset)
+    if name == LOCAL:
+        return None
+    from resources.spark_compute import SparkCompute
+
+    return SparkCompute(settings, lake.storage)
+
+
+def nullable(fields: Iterable[pa.Field]) -> list[pa.Field]:
+    """The fields, each of which may be null: a row of a result has some of them only."""
+    return [field.with_nullable(True).remove_metadata() for field in fields]
+
+
+def without(schema: pa.Schema, names: Sequence[str]) -> list[pa.Field]:
+    """The fields of other names."""
+    return [field for field in schema if field.name not in names]

@@ -13,7 +13,7 @@ from pydantic import Field
 from resources.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from resources.compute import DecodePool
+    from resources.decoding import DecodePool
     from resources.kafka import TopicState
     from resources.keys import KeyStore
     from resources.lake import Lake
@@ -103,7 +103,7 @@ class ComputeResource(dg.ConfigurableResource):
 
     def open(self) -> "DecodePool":
         """A pool of decoding processes; close it after use."""
-        from resources.compute import DecodePool
+        from resources.decoding import DecodePool
 
         return DecodePool(self.settings.load())
 

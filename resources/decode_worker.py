@@ -77,7 +77,7 @@ def measure_chunk(images: Sequence[bytes]) -> list[np.ndarray | Rejected]:
 
 def _started() -> Limits:
     if _limits is None:
-        raise RuntimeError("This process was not started by resources.compute: it has no limits, and decodes nothing.")
+        raise RuntimeError("This process was not started by resources.decoding: it has no limits, and decodes nothing.")
     return _limits
 
 

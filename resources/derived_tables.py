@@ -22,9 +22,8 @@ import numpy as np
 import polars as pl
 from deltalake import DeltaTable
 
-from resources.developed_rows import Good, processed_table, quarantined_table
+from resources.developed_rows import Bad, Good, processed_table, quarantined_table
 from resources.lake import Lake
-from resources.opening import Refused
 from resources.progress import developing_of
 from resources.tracked_table import TrackedTable
 from transforms.landing_protocol import Position
@@ -116,37 +115,35 @@ class DerivedTables:
         """Those of the places (topic id, partition, offset) whose records made a row of processed_images."""
         return _among(self._processed.handle, places)
 
-    def add_quarantined(
-        self, refused: Sequence[Refused], positions: Mapping[Position, int], at: datetime
-    ) -> list[Refused]:
+    def add_quarantined(self, refused: Sequence[Bad], positions: Mapping[Position, int], at: datetime) -> list[Bad]:
         """Commit those refused records that are in neither table yet, and the offsets; returns the records committed.
 
         A record that another developer has made an image of stays one: it was refused here for what passes, such as
         too little time. Nothing is committed where there is nothing new.
         """
-        places = [one.record.place for one in refused]
+        places = [one.place for one in refused]
         known = self.quarantined_among(places) | self.processed_among(places)
-        fresh: dict[Place, Refused] = {}
+        fresh: dict[Place, Bad] = {}
         for one in refused:
-            if one.record.place not in known:
-                fresh.setdefault(one.record.place, one)
+            if one.place not in known:
+                fresh.setdefault(one.place, one)
         self._quarantined.append(quarantined_table(list(fresh.values()), at), positions)
         return list(fresh.values())
 
     def add_processed(self, good: Sequence[Good], positions: Mapping[Position, int], at: datetime) -> list[Good]:
         """Commit those images whose id is not in processed_images yet, and the offsets; returns the images
         committed."""
-        taken = self.confirm_processed(one.opened.id for one in good)
-        by_sealed = self.confirm_processed((one.opened.id for one in good), sealed=True)
+        taken = self.confirm_processed(one.id for one in good)
+        by_sealed = self.confirm_processed((one.id for one in good), sealed=True)
         fresh: dict[str, Good] = {}
-        for one in sorted(good, key=lambda one: not one.opened.sealed):
-            if one.opened.id not in (by_sealed if one.opened.sealed else taken):
-                fresh.setdefault(one.opened.id, one)
+        for one in sorted(good, key=lambda one: not one.sealed):
+            if one.id not in (by_sealed if one.sealed else taken):
+                fresh.setdefault(one.id, one)
         rows = sorted(fresh.values(), key=_order)
         self._evict(fresh.keys() & taken)
         if not self._processed.append(processed_table(rows, self._near(rows), at), positions):
             return []
-        self._own.update((id, one.opened.sealed) for id, one in fresh.items())
+        self._own.update((id, one.sealed) for id, one in fresh.items())
         self._remember(rows)
         return rows
 
@@ -178,11 +175,11 @@ class DerivedTables:
         by_day: dict[date, list[int]] = {}
         for index, row in enumerate(rows):
             if _comparable(row):
-                by_day.setdefault(row.opened.record.day, []).append(index)
+                by_day.setdefault(row.row["day"], []).append(index)
         for day, indices in by_day.items():
             looks = self._looks_of(day)
-            new = np.array([hash_bits(rows[index].developed.perceptual_hash) for index in indices], dtype=np.uint64)
-            ids = [rows[index].opened.id for index in indices]
+            new = np.array([hash_bits(rows[index].row["perceptual_hash"]) for index in indices], dtype=np.uint64)
+            ids = [rows[index].id for index in indices]
             for index, match in zip(indices, first_matches(new, looks.all()), strict=True):
                 if match >= 0:
                     near[index] = looks.ids[match] if match < len(looks.ids) else ids[match - len(looks.ids)]
@@ -219,10 +216,10 @@ class DerivedTables:
 
     def _remember(self, rows: Sequence[Good]) -> None:
         for row in rows:
-            looks = self._looks.get(row.opened.record.day)
+            looks = self._looks.get(row.row["day"])
             if looks is not None and _comparable(row):
-                looks.hashes.append(np.array([hash_bits(row.developed.perceptual_hash)], dtype=np.uint64))
-                looks.ids.append(row.opened.id)
+                looks.hashes.append(np.array([hash_bits(row.row["perceptual_hash"])], dtype=np.uint64))
+                looks.ids.append(row.id)
 
 
 def _among(handle: DeltaTable, places: Collection[Place]) -> set[Place]:
@@ -243,9 +240,8 @@ def _among(handle: DeltaTable, places: Collection[Place]) -> set[Place]:
 
 
 def _comparable(row: Good) -> bool:
-    return comparable(row.developed.width, row.developed.height, row.developed.sharpness)
+    return comparable(row.row["width"], row.row["height"], row.row["sharpness"])
 
 
 def _order(row: Good) -> tuple[datetime, str, int, int]:
-    record = row.opened.record
-    return record.appended_at, record.topic, record.partition, record.offset
+    return row.row["appended_at"], row.row["topic"], row.row["partition"], row.row["offset"]

@@ -24,7 +24,10 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from resources.bronze import read_since
+from resources.compute import Compute, spans_behind
 from resources.derived_tables import DerivedTables
+from resources.develop_batches import DEVELOP, judged_of
+from resources.developed_rows import Bad, Good
 from resources.judging import Decoder, Judged, judge
 from resources.keys import Keys
 from resources.lake import CommitConflict, Lake, TableMissing
@@ -75,6 +78,7 @@ class Developer:
         status: the projection; None to write none.
         pool: where images are decoded.
         now: the time rows are stamped with, with a zone.
+        far: the backend that opens and decodes; None for this process and `pool`.
     """
 
     def __init__(
@@ -85,6 +89,7 @@ class Developer:
         status: StatusWriter | None,
         pool: Decoder,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        far: Compute | None = None,
     ) -> None:
         self._settings = settings
         self._lake = lake
@@ -92,6 +97,7 @@ class Developer:
         self._status = status
         self._pool = pool
         self._now = now
+        self._far = far
 
     def develop(self, progress: Callable[[int, int], None] | None = None) -> DevelopResult:
         """Develop to the end of bronze as it is now.
@@ -113,13 +119,33 @@ class Developer:
         behind = {at: offset for at, offset in start.items() if offset < landed[at]}
         total = records_behind(bronze, behind) if behind else 0
         if behind:
-            for chunk in self._chunks(run, bronze, start):
-                self._develop_chunk(run, chunk, start)
+            work = self._here(run, bronze, start) if self._far is None else self._away(self._far, run, bronze, start)
+            for _ in work:
                 if progress is not None:
                     progress(min(run.records, total), total)
         # Holes at a log's end have no record; and quarantine keeps step where nothing was bad.
         self._commit(run, Judged(), {at: max(landed[at], run.reached.get(at, -1)) for at in landed}, level=True)
         return run.result(run.tables.positions(landed))
+
+    def _here(self, run: _Run, bronze: DeltaTable, start: Mapping[Position, int]) -> Iterator[None]:
+        for chunk in self._chunks(run, bronze, start):
+            self._develop_chunk(run, chunk, start)
+            yield
+
+    def _away(self, far: Compute, run: _Run, bronze: DeltaTable, start: Mapping[Position, int]) -> Iterator[None]:
+        """Spans of bronze on the backend, each committed here: the tables keep one writing engine."""
+        for span in spans_behind(bronze, RAW_IMAGES, start, far.span_rows):
+            began = time.perf_counter()
+            judged = judged_of(far.map_batches(DEVELOP, span))
+            run.seconds["decode"] += time.perf_counter() - began
+            run.records += span.rows
+            quarantined = run.tables.quarantined_among([one.place for one in judged.good])
+            # As here: what another developer did meanwhile, and what was turned away before, stays as it is.
+            new = [one for one in judged.good if one.place not in quarantined and run.is_new(one, start)]
+            refused = [one for one in judged.refused if run.is_new(one, start)]
+            run.reached.update(span.to)
+            self._commit(run, Judged(new, refused), span.to)
+            yield
 
     def _chunks(self, run: _Run, bronze: DeltaTable, start: Mapping[Position, int]) -> Iterator[list[pa.RecordBatch]]:
         """Batches of bronze, joined until they are worth a commit and never more than its bounds."""
@@ -196,6 +222,11 @@ class _Run:
             for one in self.tables.add_quarantined(judged.refused, positions, at):
                 self.quarantined[one.reason] += 1
         self.processed += len(self.tables.add_processed(judged.good, positions, at))
+
+    def is_new(self, one: Good | Bad, start: Mapping[Position, int]) -> bool:
+        """Whether nobody developed the record before."""
+        at = Position(one.row["topic"], one.row["partition"], one.row["topic_id"])
+        return one.row["offset"] > max(start.get(at, -1), self.overtaken.get(at, -1))
 
     def look_again(self, positions: Mapping[Position, int]) -> None:
         """After a conflict: read the tables anew, and note how far another developer has come."""

@@ -7,14 +7,15 @@ learns opens features and labels, and never sees a picture. A changed recipe com
 
 from __future__ import annotations
 
-from collections import Counter
+import functools
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import polars as pl
-import pyarrow as pa
 
-from resources.following import UNREADABLE, Followed, Follower, Made
+from resources.compute import Compute
+from resources.following import SKIPPED, UNREADABLE, Followed, Follower, Maker
 from resources.keys import Keys
 from resources.lake import Lake
 from resources.progress import developing_of, featuring_of
@@ -31,43 +32,42 @@ def compute_features(
     keys: Keys,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     progress: Callable[[int, int], None] | None = None,
+    far: Compute | None = None,
 ) -> Followed:
-    """Compute the features of all developed images that have none of this recipe.
+    """Compute the features of all developed images that have none of this recipe, here or on the backend `far`.
 
     Raises:
         TransientFailure: keys or lake are away. What was committed stands; running again goes on from there.
     """
-    sealed = SealedRows(keys)
     follower = Follower(
         lake,
         PROCESSED_IMAGES,
         developing_of,
         TrackedTable(lake, IMAGE_FEATURES, featuring_of),
-        columns=[*COPIED, "thumbnail"],
+        maker=Maker(functools.partial(measure, at=now()), (*COPIED, "thumbnail"), IMAGE_FEATURES),
         current=pl.col("feature_version") == RECIPE,
         outdated=pl.col("feature_version") != RECIPE,
     )
-    return follower.follow(sealed, lambda chunk: _made(sealed, chunk, now()), progress)
+    return follower.follow(SealedRows(keys), progress, far)
 
 
-def _made(sealed: SealedRows, chunk: pl.DataFrame, at: datetime) -> Made:
-    rows = []
-    skipped: Counter[str] = Counter()
+def measure(sealed: SealedRows, chunk: pl.DataFrame, at: datetime) -> list[dict[str, Any]]:
+    """Rows of `images/image_features` from rows of `images/processed_images`, their vectors sealed again."""
+    rows: list[dict[str, Any]] = []
     for row in chunk.iter_rows(named=True):
+        copied = {name: row[name] for name in COPIED}
         thumbnail = sealed.open(PROCESSED_IMAGES, row, "thumbnail")
         try:
             vector = None if thumbnail is None else features(thumbnail)
         except FeaturesRefused:
             vector = None
         if vector is None:
-            skipped[UNREADABLE] += 1
+            rows.append({**copied, SKIPPED: UNREADABLE})
             continue
-        rows.append(
-            {
-                **{name: row[name] for name in COPIED},
-                "feature_version": RECIPE,
-                "features": sealed.seal(IMAGE_FEATURES, row, "features", pack(vector)),
-                "computed_at": at,
-            }
-        )
-    return Made(pa.Table.from_pylist(rows, schema=IMAGE_FEATURES.schema), skipped)
+        own = {
+            "feature_version": RECIPE,
+            "features": sealed.seal(IMAGE_FEATURES, row, "features", pack(vector)),
+            "computed_at": at,
+        }
+        rows.append({**copied, **own})
+    return rows

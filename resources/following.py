@@ -12,15 +12,18 @@ Limits: a run reads id, key and place of every row of both tables, some 100 byte
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
 from deltalake import DeltaTable
 
+from resources.compute import BatchFunction, Compute, Tools, nullable, span_of
 from resources.lake import CommitConflict, Lake
 from resources.sealed_rows import SealedRows
 from resources.tracked_table import TrackedTable
@@ -28,12 +31,18 @@ from transforms.landing_protocol import Position
 from transforms.tables import TableSpec
 
 CHUNK_ROWS = 2048
+"""Rows of a commit; a backend elsewhere gets as many as are worth one call of it."""
 COMMIT_TRIES = 20
 DARK, UNREADABLE = "key destroyed", "unreadable"
 """Why a row of the source makes none here."""
 
 _ROW = ["id", "topic_id", "partition", "offset"]
+_PLACE = _ROW[1:]
 _COMPARED = [*_ROW, "topic", "day", "key"]
+
+
+SKIPPED = "skipped"
+"""Column of a maker's rows: why the row of the source makes none."""
 
 
 @dataclass
@@ -42,6 +51,48 @@ class Made:
 
     rows: pa.Table
     skipped: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Makes rows of the target: from rows of the source whose keys all open, one for one.
+
+    Attributes:
+        run: as of a `BatchFunction`; a row that makes none comes back with its place and the column `skipped`.
+        columns: of the source, that it needs.
+        target: the table whose rows it makes.
+    """
+
+    run: Callable[[SealedRows, pl.DataFrame], list[dict[str, Any]]]
+    columns: tuple[str, ...]
+    target: TableSpec
+
+    def function(self) -> BatchFunction:
+        """The same, for a backend elsewhere."""
+        columns = tuple(dict.fromkeys([*_COMPARED, *self.columns]))
+        result = pa.schema([*nullable(self.target.schema), pa.field(SKIPPED, pa.string())])
+        return BatchFunction(columns, result, functools.partial(_make_batches, self.run, result))
+
+    def made(self, rows: list[dict[str, Any]]) -> Made:
+        """The rows that are some, as a table, and the count of the others."""
+        skipped = Counter(str(row[SKIPPED]) for row in rows if row.get(SKIPPED))
+        good = [{name: row[name] for name in self.target.schema.names} for row in rows if not row.get(SKIPPED)]
+        return Made(pa.Table.from_pylist(good, schema=self.target.schema), skipped)
+
+
+def _make_batches(
+    run: Callable[[SealedRows, pl.DataFrame], list[dict[str, Any]]],
+    result: pa.Schema,
+    tools: Tools,
+    batches: Iterator[pa.RecordBatch],
+) -> Iterator[pa.RecordBatch]:
+    """What a backend runs: rows whose key is dark make nothing, as here."""
+    sealed = SealedRows(tools.keys)
+    for batch in batches:
+        frame = pl.DataFrame(pa.table(batch))
+        names = frame["key"].unique().to_list()
+        rows = run(sealed, frame.filter(pl.col("key").is_in([name for name in names if sealed.key(name)])))
+        yield from pa.Table.from_pylist(rows, schema=result).to_batches()
 
 
 @dataclass(frozen=True)
@@ -63,7 +114,7 @@ class Follower:
         source: the table to follow.
         source_app_id: the identifier that says how far the source is.
         target: the table to write.
-        columns: columns of the source that rows are made of, beside id, day, key and origin.
+        maker: makes the rows.
         current: which rows of the target count as made; of the recipe, or model version, at hand.
         outdated: which rows of the target are to go though the source has them.
     """
@@ -75,7 +126,7 @@ class Follower:
         source_app_id: Callable[[Position], str],
         target: TrackedTable,
         *,
-        columns: Sequence[str],
+        maker: Maker,
         current: pl.Expr,
         outdated: pl.Expr | None = None,
     ) -> None:
@@ -83,22 +134,24 @@ class Follower:
         self._source = source
         self._source_app_id = source_app_id
         self._target = target
-        self._columns = list(columns)
+        self._maker = maker
         self._current = current
         self._outdated = pl.lit(False) if outdated is None else outdated
 
     def follow(
         self,
         sealed: SealedRows,
-        make: Callable[[pl.DataFrame], Made],
         progress: Callable[[int, int], None] | None = None,
+        far: Compute | None = None,
+        told: Callable[[pa.Table], None] | None = None,
     ) -> Followed:
         """Make what is missing, to the end of the source as it is now.
 
         Args:
             sealed: opens keys.
-            make: rows of the target from rows of the source, whose keys all open.
             progress: told after each chunk how many rows are done, of how many.
+            far: the backend that makes them; None for this process.
+            told: given the rows of each commit.
 
         Raises:
             TransientFailure: keys or lake are away, or other writers kept being first. What was committed stands.
@@ -113,11 +166,14 @@ class Follower:
                 names = missing["key"].unique().to_list()
                 open_ones = missing.filter(pl.col("key").is_in([name for name in names if sealed.key(name)]))
                 skipped = Counter({DARK: missing.height - open_ones.height})
-                for start in range(0, open_ones.height, CHUNK_ROWS):
-                    chunk = open_ones.slice(start, CHUNK_ROWS)
-                    made = make(self._read(source, chunk))
+                each = CHUNK_ROWS if far is None else far.span_rows
+                for start in range(0, open_ones.height, each):
+                    chunk = open_ones.slice(start, each)
+                    made = self._make(sealed, source, chunk, far)
                     self._target.append(made.rows, _reached(chunk))
                     rows += made.rows.num_rows
+                    if told is not None:
+                        told(made.rows)
                     skipped += made.skipped
                     if progress is not None:
                         progress(start + chunk.height, open_ones.height)
@@ -129,6 +185,15 @@ class Follower:
                     raise
                 self._target.refresh()
         raise AssertionError("unreachable: the last try returns or raises")
+
+    def _make(self, sealed: SealedRows, source: DeltaTable, chunk: pl.DataFrame, far: Compute | None) -> Made:
+        if far is None:
+            return self._maker.made(self._maker.run(sealed, self._read(source, chunk)))
+        batches = far.map_batches(self._maker.function(), span_of(source, self._source, chunk))
+        wanted = set(chunk.select(_PLACE).iter_rows())
+        rows = [row for batch in batches for row in batch.to_pylist() if tuple(row[one] for one in _PLACE) in wanted]
+        # In the order of the source, whatever order tasks ended in.
+        return self._maker.made(sorted(rows, key=lambda row: (row["topic_id"], row["partition"], row["offset"])))
 
     def _missing(self, source: DeltaTable) -> pl.DataFrame:
         made = pl.scan_delta(self._target.handle).filter(self._current).select(_ROW)
@@ -152,7 +217,7 @@ class Follower:
 
     def _read(self, source: DeltaTable, chunk: pl.DataFrame) -> pl.DataFrame:
         """The chunk's rows with what is made of them; statistics of days, partitions and offsets leave files out."""
-        columns = list(dict.fromkeys([*_COMPARED, *self._columns]))
+        columns = list(dict.fromkeys([*_COMPARED, *self._maker.columns]))
         return (
             pl.scan_delta(source)
             .filter(

@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from resources.developed_rows import Good
+from resources.developed_rows import Bad, Good, Resent, bad_row, good_row
 from resources.opening import Opened, Opener, Refused
 from resources.records import Record
 from transforms.images import Developed, Rejected
 
 
 class Decoder(Protocol):
-    """What developing asks of compute; `resources.compute.DecodePool` is it."""
+    """What developing asks of compute; `resources.decoding.DecodePool` is it."""
 
     def map(self, images: Iterable[bytes | memoryview]) -> Iterator[Developed | Rejected]:
         """A verdict for each image, in order."""
@@ -40,13 +40,25 @@ class KnownIds(Protocol):
         ...
 
 
+class NoIds:
+    """Knows no id: every image is decoded."""
+
+    def maybe_processed(self, id: str) -> bool:
+        """No."""
+        return False
+
+    def confirm_processed(self, ids: Iterable[str], *, sealed: bool = False) -> set[str]:
+        """None of them."""
+        return set()
+
+
 @dataclass
 class Judged:
-    """Verdicts of a chunk. `resent`: records whose image has a row already."""
+    """Verdicts of a chunk, as rows. `resent`: records whose image has a row already."""
 
     good: list[Good] = field(default_factory=list)
-    refused: list[Refused] = field(default_factory=list)
-    resent: list[Opened] = field(default_factory=list)
+    refused: list[Bad] = field(default_factory=list)
+    resent: list[Resent] = field(default_factory=list)
 
 
 def judge(
@@ -70,7 +82,7 @@ def judge(
     mistaken = []
     for one in suspects:
         if one.id in (of_sealed if one.sealed else of_plain):
-            judged.resent.append(one)
+            judged.resent.append(Resent(one.id, one.key.name, one.pseudonym, one.sealed))
         else:
             mistaken.append(one.record)
     if mistaken:
@@ -98,7 +110,7 @@ def _decode(
             result = opener.open(record)
             opening += timer() - began
             if isinstance(result, Refused):
-                judged.refused.append(result)
+                judged.refused.append(bad_row(result))
             elif is_known(result.id):
                 suspects.append(replace(result, image=b""))
             else:
@@ -109,11 +121,10 @@ def _decode(
     for verdict in pool.map(images()):
         opened = under_way.popleft()
         if isinstance(verdict, Developed):
-            judged.good.append(Good(opened, verdict))
+            judged.good.append(good_row(opened, verdict))
         else:
             believed = (opened.groups, opened.key.name) if opened.sealed else (None, None)
-            judged.refused.append(
-                Refused(opened.record, verdict.reason, verdict.detail, opened.id, opened.pseudonym, *believed)
-            )
+            refused = Refused(opened.record, verdict.reason, verdict.detail, opened.id, opened.pseudonym, *believed)
+            judged.refused.append(bad_row(refused))
     seconds["open"] += opening
     seconds["decode"] += timer() - began - opening

@@ -10,17 +10,20 @@ microseconds an image: a lake of a million living images that are of another fam
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from resources.compute import Compute
 from resources.failures import PermanentFailure
-from resources.following import UNREADABLE, Followed, Follower, Made
+from resources.following import SKIPPED, UNREADABLE, Followed, Follower, Maker
 from resources.keys import Keys
 from resources.lake import Lake
 from resources.progress import featuring_of, recognising_of
@@ -58,8 +61,9 @@ def recognise_all(
     families: Sequence[Family],
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     progress: Callable[[Family, int, int], None] | None = None,
+    far: Compute | None = None,
 ) -> list[Recognised]:
-    """Score all images of each family that its champion has not scored yet, one family after the other.
+    """Score all images of each family that its champion has not scored yet, family after family, here or on `far`.
 
     Raises:
         TransientFailure: MLflow, keys or lake are away. What was committed stands.
@@ -74,7 +78,7 @@ def recognise_all(
                 progress(family, n, total)
 
         try:
-            done.append(recognise(lake, keys, registry, family, now, told))
+            done.append(recognise(lake, keys, registry, family, now, told, far))
         except (ModelMissing, ModelBroken) as failure:
             failed.append(failure)
     if failed:
@@ -89,6 +93,7 @@ def recognise(
     family: Family,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     progress: Callable[[int, int], None] | None = None,
+    far: Compute | None = None,
 ) -> Recognised:
     """Score all images of the family that its champion has not scored yet.
 
@@ -100,44 +105,53 @@ def recognise(
     champion = registry.at(family.name, CHAMPION)
     if champion is None:
         return Recognised(family, None, None, Counter())
-    try:
-        scorer = Scorer(registry.load(champion), RECIPE, COUNT)
-    except ModelRefused as error:
-        raise ModelBroken(
-            f"The champion of {family.name}, version {champion.version}, scores nothing: {error} Train anew, or "
-            "`darkroom models rollback` to another version.",
-            {"model": champion.model, "version": champion.version},
-        ) from error
+    model = registry.load(champion)
+    _scorer(model, champion.model, champion.version)
     sealed, named = SealedRows(keys), Counter[str]()
+
+    def count(rows: pa.Table) -> None:
+        opened = (sealed.open(RECOGNISED_IMAGES, row, "label") for row in rows.to_pylist())
+        named.update(label.decode() for label in opened if label is not None)
+
     table = TrackedTable(lake, RECOGNISED_IMAGES, recognising_of(champion.model, champion.mark))
     follower = Follower(
         lake,
         IMAGE_FEATURES,
         featuring_of,
         table,
-        columns=[*COPIED, "features"],
+        maker=Maker(
+            functools.partial(name_images, model=model, family=family, champion=champion, at=now()),
+            (*COPIED, "features"),
+            RECOGNISED_IMAGES,
+        ),
         current=(pl.col("model") == champion.model) & (pl.col("model_version") == champion.mark),
     )
-    done = follower.follow(sealed, lambda chunk: _made(sealed, scorer, family, champion, chunk, now(), named), progress)
+    done = follower.follow(sealed, progress, far, count)
     return Recognised(family, champion, done, named)
 
 
-def _made(
-    sealed: SealedRows,
-    scorer: Scorer,
-    family: Family,
-    champion: Version,
-    chunk: pl.DataFrame,
-    at: datetime,
-    named: Counter[str],
-) -> Made:
+def name_images(
+    sealed: SealedRows, chunk: pl.DataFrame, *, model: bytes, family: Family, champion: Version, at: datetime
+) -> list[dict[str, Any]]:
+    """Rows of `recognition/recognised_images` from rows of `images/image_features`, their labels sealed.
+
+    Args:
+        model: the champion's ONNX file.
+
+    Raises:
+        ModelBroken: the file cannot score this release's features.
+    """
+    scorer = _scorer(model, champion.model, champion.version)
     opened = [(row, _vector(sealed, row)) for row in chunk.iter_rows(named=True)]
-    readable = [(row, vector) for row, vector in opened if vector is not None]
-    admitted = [(row, vector) for row, vector in readable if family.admits(vector)]
+    admitted = [(row, vector) for row, vector in opened if vector is not None and family.admits(vector)]
+    rows: list[dict[str, Any]] = [
+        {**{name: row[name] for name in COPIED}, SKIPPED: UNREADABLE if vector is None else NOT_ADMITTED}
+        for row, vector in opened
+        if vector is None or not family.admits(vector)
+    ]
     scores = scorer.score(np.array([vector for _, vector in admitted]).reshape(len(admitted), COUNT))
-    rows = [
-        {
-            **{name: row[name] for name in COPIED},
+    for (row, _), label, probability in zip(admitted, scores.labels, scores.probabilities, strict=True):
+        own = {
             "model": champion.model,
             "model_version": champion.mark,
             "label": sealed.seal(RECOGNISED_IMAGES, row, "label", label.encode()),
@@ -145,11 +159,20 @@ def _made(
             "lane": LANE,
             "scored_at": at,
         }
-        for (row, _), label, probability in zip(admitted, scores.labels, scores.probabilities, strict=True)
-    ]
-    named.update(scores.labels)
-    skipped = Counter({UNREADABLE: len(opened) - len(readable), NOT_ADMITTED: len(readable) - len(admitted)})
-    return Made(pa.Table.from_pylist(rows, schema=RECOGNISED_IMAGES.schema), +skipped)
+        rows.append({**{name: row[name] for name in COPIED}, **own})
+    return rows
+
+
+@functools.lru_cache(maxsize=4)
+def _scorer(model: bytes, name: str, version: str) -> Scorer:
+    try:
+        return Scorer(model, RECIPE, COUNT)
+    except ModelRefused as error:
+        raise ModelBroken(
+            f"The champion of {name}, version {version}, scores nothing: {error} Train anew, or "
+            "`darkroom models rollback` to another version.",
+            {"model": name, "version": version},
+        ) from error
 
 
 def _vector(sealed: SealedRows, row: dict[str, object]) -> np.ndarray | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -22,7 +22,7 @@ from deltalake import DeltaTable
 
 from resources.derived_tables import DerivedTables, Place
 from resources.developing import CHUNK_BYTES, CHUNK_RECORDS, COMMIT_TRIES
-from resources.judging import Decoder, Judged, judge
+from resources.judging import Decoder, Judged, NoIds, judge
 from resources.keys import Keys
 from resources.lake import CommitConflict, Lake, TableMissing
 from resources.opening import Opener
@@ -59,16 +59,6 @@ class _Row:
     bytes: int
 
 
-class _Nothing:
-    """Knows no id: in a replay every image is decoded, for a row may leave quarantine only by being good."""
-
-    def maybe_processed(self, id: str) -> bool:
-        return False
-
-    def confirm_processed(self, ids: Iterable[str], *, sealed: bool = False) -> set[str]:
-        return set()
-
-
 def replay(
     settings: Settings,
     lake: Lake,
@@ -101,7 +91,8 @@ def replay(
         began = time.perf_counter()
         records = _read(bronze, chunk)
         seconds["read"] += time.perf_counter() - began
-        judged = judge(records, Opener(settings, keys), pool, _Nothing(), seconds)
+        # Every image is decoded: a row may leave quarantine only by being good.
+        judged = judge(records, Opener(settings, keys), pool, NoIds(), seconds)
         began = time.perf_counter()
         replayed += _move(tables, judged, now)
         seconds["write"] += time.perf_counter() - began
@@ -120,7 +111,7 @@ def _move(tables: DerivedTables, judged: Judged, now: Callable[[], datetime]) ->
     for attempt in range(COMMIT_TRIES):
         try:
             tables.add_processed(judged.good, {}, now())
-            return tables.remove_quarantined([one.opened.record.place for one in judged.good])
+            return tables.remove_quarantined([one.place for one in judged.good])
         except CommitConflict:
             if attempt == COMMIT_TRIES - 1:
                 raise

@@ -239,6 +239,26 @@ class Settings(BaseSettings):
         "'quarantine' turns away every image of those who may only write plain ones.",
     )
 
+    compute: Literal["local", "spark"] = Field(
+        default="local",
+        description="Where images are developed, measured and named: in processes here, or on Spark. A backend that is "
+        "not installed: the run fails at its start and says how to get it; nothing is judged.",
+    )
+    compute_assets: dict[str, Literal["local", "spark"]] = Field(
+        default_factory=dict,
+        description="The same for single assets, by name, such as images/processed_images. A name that is no asset's "
+        "has no effect.",
+    )
+    spark_master: str = Field(
+        default="local[*]",
+        description="Address of the Spark cluster; local[N] for N tasks at once in a process here. A wrong one: runs "
+        "fail after two minutes, naming it.",
+    )
+    spark_properties: Path | None = Field(
+        default=None,
+        description="File of Spark properties (name, space, value), applied last: memory, the secret of a cluster. "
+        "A wrong property: the session does not start, and the run fails with Spark's sentence.",
+    )
     decode_workers: Annotated[int, Field(ge=1, le=256)] = Field(
         default=2,
         description="Processes that decode images. Too high: more than there are cores gain nothing and cost memory. "

@@ -11,7 +11,6 @@ import logging
 from collections.abc import Sequence
 from typing import Protocol
 
-from resources.developed_rows import Good
 from resources.failures import TransientFailure
 from resources.judging import Judged
 from resources.postgres import StatusRow
@@ -32,12 +31,12 @@ def tell(status: StatusWriter | None, judged: Judged) -> None:
     """Write states to the projection. It may be away: nothing depends on it, and it is filled again from the lake."""
     if status is None:
         return
-    rows = [_processed_row(one) for one in judged.good if one.opened.sealed]
-    rows += [StatusRow(one.id, one.key.day, one.pseudonym, "processed") for one in judged.resent if one.sealed]
+    rows = [_processed(one.id, one.row["key"], one.row["pseudonym"]) for one in judged.good if one.sealed]
+    rows += [_processed(one.id, one.key, one.pseudonym) for one in judged.resent if one.sealed]
     rows += [
-        StatusRow(one.id, KeyName.parse(one.key).day, one.pseudonym, "quarantined", one.reason.value)
-        for one in judged.refused
-        if one.id is not None and one.pseudonym is not None and one.key is not None
+        StatusRow(row["id"], KeyName.parse(row["key"]).day, row["pseudonym"], "quarantined", row["reason"])
+        for row in (one.row for one in judged.refused)
+        if row["id"] is not None and row["pseudonym"] is not None and row["key"] is not None
     ]
     if not rows:
         return
@@ -47,6 +46,6 @@ def tell(status: StatusWriter | None, judged: Judged) -> None:
         _logger.warning("%d image states were not written and will be filled in from the lake: %s", len(rows), error)
 
 
-def _processed_row(one: Good) -> StatusRow:
+def _processed(id: str, key: str, pseudonym: str) -> StatusRow:
     # The key's day is the pseudonym's; the record's differs where it was appended more than a day off.
-    return StatusRow(one.opened.id, one.opened.key.day, one.opened.pseudonym, "processed")
+    return StatusRow(id, KeyName.parse(key).day, pseudonym, "processed")

@@ -2,7 +2,7 @@
 
 Pure: bytes in, values out, no file and no clock. `transforms.image_decoding` judges and decodes; here the picture is
 measured and made a thumbnail. Run it in a process that may be killed and whose memory is limited
-(`resources.compute`): a header cannot tell what decoding costs. `MemoryError` is raised, never judged here.
+(`resources.decoding`): a header cannot tell what decoding costs. `MemoryError` is raised, never judged here.
 """
 
 from __future__ import annotations

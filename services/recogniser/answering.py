@@ -2,7 +2,7 @@
 
 What does not open, or is no good image, is passed over by its reason, as the batch lane quarantines it; this lane keeps
 no row of it. Opening follows the batch lane's own rules (`resources.opening`), features are taken where images are
-decoded (`resources.compute`), and the file that scores is the same: so both lanes give the same answer.
+decoded (`resources.decoding`), and the file that scores is the same: so both lanes give the same answer.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BELIEVED_SECONDS = 1.0
 
 
 class Measurer(Protocol):
-    """Where images are decoded; `resources.compute.DecodePool` is it."""
+    """Where images are decoded; `resources.decoding.DecodePool` is it."""
 
     def features(self, image: bytes | memoryview) -> np.ndarray | Rejected:
         """The features of one image, or why it has none; raises TransientFailure."""

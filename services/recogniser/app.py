@@ -11,7 +11,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from resources.compute import DecodePool
+from resources.decoding import DecodePool
 from resources.kafka import producer_config
 from resources.keys import open_key_store
 from resources.mlflow_registry import ModelRegistry

@@ -14,7 +14,6 @@ from PIL import Image
 
 from platform_assets.definitions import defs
 from platform_assets.jobs import LIVE_JOB
-from resources.compute import DecodePool
 from resources.dagster_resources import (
     ComputeResource,
     KafkaResource,
@@ -22,6 +21,7 @@ from resources.dagster_resources import (
     StatusResource,
     resource_defs,
 )
+from resources.decoding import DecodePool
 from resources.keys import open_key_store
 from resources.lake import Lake, open_lake
 from resources.landing import LandingResult, PartitionResult

@@ -1,206 +1,206 @@
-"""Decoding processes: hostile images cost their own row and nothing else, and processes end with their parent."""
+"""One contract for every backend: the same tables once opened, the same verdicts, and failures that judge nobody."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import textwrap
-import time
+import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import numpy as np
-import psutil
+import polars as pl
 import pytest
 
-from cli.hostile import hostile_kinds, sound_jpeg, sound_png
-from resources.compute import CHUNK_IMAGES, DecodePool, DecodingUnavailable
+from cli.hostile import hostile_kinds, sound_jpeg
+from resources.compute import (
+    LOCAL,
+    SPARK,
+    Compute,
+    ComputeRefused,
+    ComputeUnavailable,
+    LocalCompute,
+    Tools,
+    backend_of,
+    far_compute,
+    spans_behind,
+)
+from resources.decoding import DecodePool
+from resources.develop_batches import DEVELOP, judged_of
+from resources.developing import Developer
+from resources.failures import is_permanent
+from resources.featuring import compute_features
+from resources.recognising import recognise
 from resources.settings import Settings
-from tests.resources.heavy_images import hungry_png, slow_png
-from transforms.features import features
-from transforms.images import Developed, Rejected
-from transforms.reasons import Reason
+from resources.spark_compute import SparkCompute
+from tests.resources.developing.bronze_rows import DAY
+from tests.resources.developing.stage import LATER, Stage, picture, scan
+from tests.resources.learning.registry_in_memory import RegistryInMemory
+from tests.resources.learning.test_learning import rows as labelled_rows
+from tests.resources.learning.test_learning import step
+from transforms.envelope import open_field
+from transforms.families.digits import DIGITS
+from transforms.landing_protocol import Position
+from transforms.tables import (
+    IMAGE_FEATURES,
+    PROCESSED_IMAGES,
+    QUARANTINED_IMAGES,
+    RAW_IMAGES,
+    RECOGNISED_IMAGES,
+    TableSpec,
+)
+
+AT = datetime(2026, 3, 5, 13, 0, tzinfo=UTC)
+SPARK_PROPERTIES = "spark.driver.memory 1g\nspark.driver.bindAddress 127.0.0.1\nspark.driver.host 127.0.0.1\n"
 
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[DecodePool]:
-    with DecodePool(Settings(decode_workers=2)) as decoders:
+    with DecodePool(Settings(decode_workers=1)) as decoders:
         yield decoders
 
 
-def workers() -> list[psutil.Process]:
-    return [
-        child
-        for child in psutil.Process().children(recursive=True)
-        if "multiprocessing-fork" in " ".join(child.cmdline())
-    ]
+@pytest.fixture(scope="module", autouse=True)
+def no_session_left() -> Iterator[None]:
+    """A session holds a Java process: it ends with this module."""
+    yield
+    from pyspark.sql import SparkSession
+
+    session = SparkSession.getActiveSession()
+    if session is not None:
+        session.stop()
 
 
-def test_verdicts_come_in_the_order_of_the_images(pool: DecodePool) -> None:
-    widths = [8 + 3 * number for number in range(5 * CHUNK_IMAGES + 3)]
-    verdicts = list(pool.map(sound_png(width, 16) for width in widths))
-    assert [verdict.width for verdict in verdicts if isinstance(verdict, Developed)] == widths
+def on_spark(stage: Stage, **changed: object) -> SparkCompute:
+    properties = stage.settings.home / "spark.conf"
+    properties.write_text(SPARK_PROPERTIES)
+    (stage.settings.home / "tls").mkdir(exist_ok=True)
+    given = {"spark_master": "local[2]", "spark_properties": properties, **changed}
+    return SparkCompute(stage.settings.model_copy(update=given), stage.lake.storage)
 
 
-def test_workers_stay_warm_over_maps(pool: DecodePool) -> None:
-    list(pool.map([sound_jpeg()]))
-    before = {worker.pid for worker in workers()}
-    list(pool.map([sound_jpeg()] * 40))
-    assert {worker.pid for worker in workers()} == before
+def here(stage: Stage) -> LocalCompute:
+    return LocalCompute(stage.lake, Tools(stage.settings, stage.keys, stage.pool))
 
 
-def test_good_images_between_hostile_ones_are_developed(pool: DecodePool) -> None:
-    bodies = [kind.body for kind in hostile_kinds() if kind.body is not None]
-    mixed = [image for body in bodies for image in (body, sound_jpeg(64, 48))]
-    verdicts = list(pool.map(mixed))
-    assert len(verdicts) == len(mixed)
-    assert all(isinstance(verdict, Developed) for verdict in verdicts[1::2])
+def twin(stage: Stage, folder: Path) -> Stage:
+    """The same bronze and the same keys in another place."""
+    shutil.copytree(stage.settings.home, folder)
+    return Stage(folder, stage.pool)
 
 
-def test_features_alone_are_those_of_the_thumbnail_that_is_kept_and_what_is_refused_is_refused_alike(
-    pool: DecodePool,
-) -> None:
-    hostile = [kind.body for kind in hostile_kinds() if kind.body is not None]
-    images = [*hostile, sound_jpeg(640, 480), sound_png(300, 40)]
-    alone = [pool.features(image) for image in images]
-    for vector, kept in zip(alone, pool.map(images), strict=True):
-        if isinstance(kept, Rejected):
-            assert vector == kept
-        else:
-            assert isinstance(vector, np.ndarray)
-            assert np.array_equal(vector, features(kept.thumbnail))
+def fill(stage: Stage) -> None:
+    """Good images, hostile ones, resends, unsealed records, tombstones; over two days and three partitions."""
+    for number in range(24):
+        stage.bronze.sealed(scan(number), label=str(number % 10), partition=number % 3)
+        stage.bronze.sealed(picture(number), uploader=f"u{number % 4}", partition=(number + 1) % 3)
+    for kind in hostile_kinds()[:12]:
+        stage.bronze.sealed(kind.make(), partition=1)
+    stage.bronze.land()
+    for number in (1, 2, 3):
+        stage.bronze.sealed(scan(number), label=str(number % 10), partition=2)
+    stage.bronze.sealed(sound_jpeg(), day=DAY + timedelta(days=1), row_day=DAY + timedelta(days=1))
+    stage.bronze.plain(picture(77), [("label", b"seven")])
+    stage.bronze.plain(None)
+    stage.bronze.plain(b"")
+    stage.bronze.sealed(picture(5), change_payload=True)
+    stage.bronze.land()
 
 
-def test_images_are_read_only_a_few_chunks_ahead(pool: DecodePool) -> None:
-    read = 0
-
-    def images() -> Iterator[bytes]:
-        nonlocal read
-        for _ in range(1000):
-            read += 1
-            yield sound_png(16, 16)
-
-    verdicts = pool.map(images())
-    next(verdicts)
-    assert read <= 7 * CHUNK_IMAGES
-    verdicts.close()  # type: ignore[attr-defined]
+def developer(stage: Stage, far: Compute | None = None) -> Developer:
+    return Developer(stage.settings, stage.lake, stage.keys, stage.board, stage.pool, lambda: LATER, far)
 
 
-@pytest.mark.alone
-def test_an_image_that_takes_too_long_is_stopped_and_the_others_of_its_chunk_are_developed() -> None:
-    with DecodePool(Settings(decode_workers=1, decode_timeout_seconds=0.2)) as pool:
-        one, slow, other = pool.map([sound_jpeg(), slow_png(), sound_jpeg()])
-    assert isinstance(one, Developed) and isinstance(other, Developed)
-    assert isinstance(slow, Rejected) and slow.reason is Reason.DECODE_TIMEOUT
+def opened(stage: Stage, spec: TableSpec, *without: str) -> list[dict[str, object]]:
+    """All rows of a table, sealed columns as a reader with the keys sees them."""
+    found = []
+    for row in pl.read_delta(stage.lake.uri(spec.name)).sort("topic_id", "partition", "offset").iter_rows(named=True):
+        plain = {name: value for name, value in row.items() if name not in without}
+        for name in spec.sealed:
+            if row[name] is not None:
+                key = stage.keys.open_key(row["key"])
+                plain[name] = open_field(row[name], table=spec.name, column=name, id=row["id"], day=key.day, key=key)
+        found.append(plain)
+    return found
 
 
-@pytest.mark.alone
-def test_an_image_that_needs_too_much_memory_is_turned_away_and_the_others_of_its_chunk_are_developed() -> None:
-    with DecodePool(Settings(decode_workers=1, decode_memory_mb=256)) as pool:
-        one, hungry, other = pool.map([sound_jpeg(), hungry_png(), sound_jpeg()])
-    assert isinstance(one, Developed) and isinstance(other, Developed)
-    assert isinstance(hungry, Rejected) and hungry.reason is Reason.DECODE_MEMORY
-    with DecodePool(Settings(decode_workers=1)) as pool:
-        assert isinstance(next(pool.map([hungry_png()])), Developed), "it is a good image with the memory it needs"
+@pytest.mark.slow
+def test_all_tables_are_the_same_once_opened_whatever_the_backend(tmp_path: Path, pool: DecodePool) -> None:
+    mine = Stage(tmp_path / "here", pool)
+    fill(mine)
+    theirs = twin(mine, tmp_path / "there")
+    spark = on_spark(theirs)
+    registry = RegistryInMemory()
+    step(registry, labelled_rows())
+    results = []
+    for stage, far in ((mine, None), (theirs, spark)):
+        done = developer(stage, far).develop()
+        compute_features(stage.lake, stage.keys, lambda: AT, far=far)
+        named = recognise(stage.lake, stage.keys, registry, DIGITS, lambda: AT, far=far)
+        results.append((done.records, done.processed, done.quarantined, done.duplicates, done.positions, named.named))
+    assert results[0] == results[1]
+    assert results[0][1] > 40
+    for spec in (PROCESSED_IMAGES, QUARANTINED_IMAGES, IMAGE_FEATURES, RECOGNISED_IMAGES):
+        assert opened(mine, spec) == opened(theirs, spec), spec.name
+    assert sorted(mine.board.rows, key=str) == sorted(theirs.board.rows, key=str)
+    assert developer(theirs, spark).develop().records == 0
+    assert compute_features(theirs.lake, theirs.keys, lambda: AT, far=spark).rows == 0
+    theirs.bronze.offsets = dict(mine.bronze.offsets)
+    theirs.bronze.sealed(scan(100))
+    theirs.bronze.land()
+    assert developer(theirs, spark).develop().processed == 1, "a new batch on a warm session"
+    assert compute_features(theirs.lake, theirs.keys, lambda: AT, far=spark).rows == 1
 
 
-def test_workers_know_neither_dagster_nor_the_lake_nor_keys(pool: DecodePool) -> None:
-    list(pool.map([sound_jpeg()]))
-    for worker in workers():
-        loaded = {Path(mapped.path).name for mapped in worker.memory_maps() if mapped.path.endswith(".so")}
-        assert any("_jpeg" in name for name in loaded), "looked at the wrong process"
-        foreign = [
-            name for name in loaded if any(part in name for part in ("deltalake", "arrow", "polars", "rust", "cimpl"))
-        ]
-        assert not foreign, foreign
+@pytest.mark.parametrize("backend", [LOCAL, SPARK])
+def test_a_span_gives_its_rows_and_no_others(tmp_path: Path, pool: DecodePool, backend: str) -> None:
+    stage = Stage(tmp_path / "stage", pool)
+    ids = [stage.bronze.sealed(picture(number), partition=number % 2) for number in range(12)]
+    stage.bronze.land()
+    compute: Compute = here(stage) if backend == LOCAL else on_spark(stage)
+    handle = stage.lake.open(RAW_IMAGES.name)
+    behind = {Position("images.raw", partition, stage.bronze.topic_id): 0 for partition in (0, 1)}
+    spans = list(spans_behind(handle, RAW_IMAGES, behind, 4))
+    assert [span.rows for span in spans] == [4, 4, 2]
+    stage.bronze.sealed(picture(99), partition=0)
+    stage.bronze.land()
+    found = [[one.id for one in judged_of(compute.map_batches(DEVELOP, span)).good] for span in spans]
+    assert [sorted(part) for part in found] == [sorted(ids[start : start + 4]) for start in (2, 6, 10)]
 
 
-def test_a_worker_that_is_killed_costs_no_image(pool: DecodePool) -> None:
-    list(pool.map([sound_jpeg()] * 20))
-    victim = workers()[0]  # looked for before: the work that is ahead must outlast nothing but the kill
-    verdicts = pool.map([sound_jpeg(640, 480)] * 200)
-    first = [next(verdicts) for _ in range(10)]
-    os.kill(victim.pid, signal.SIGKILL)
-    rest = list(verdicts)
-    assert all(isinstance(verdict, Developed) for verdict in first + rest)
-    assert len(first + rest) == 200
+@pytest.mark.parametrize("backend", [LOCAL, SPARK])
+def test_a_key_store_that_is_away_judges_nobody(tmp_path: Path, pool: DecodePool, backend: str) -> None:
+    stage = Stage(tmp_path / "stage", pool)
+    stage.bronze.sealed(picture(1))
+    stage.bronze.land()
+    compute: Compute | None = None if backend == LOCAL else on_spark(stage)
+    (stage.settings.home / "keys").rename(stage.settings.home / "elsewhere")
+    with pytest.raises(Exception, match="key store") as caught:
+        developer(stage, compute).develop()
+    assert not is_permanent(caught.value)
+    assert not stage.lake.exists(PROCESSED_IMAGES.name) or stage.processed().height == 0
+    (stage.settings.home / "elsewhere").rename(stage.settings.home / "keys")
+    assert developer(stage, compute).develop().processed == 1
 
 
-def test_a_decoder_that_crashes_on_an_image_costs_that_image_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    from resources import decode_worker
-
-    monkeypatch.setattr(decode_worker, "develop_chunk", crash_on_png)
-    with DecodePool(Settings(decode_workers=1)) as pool:
-        verdicts = list(pool.map([sound_jpeg(), sound_png(), sound_jpeg()]))
-    assert [verdict.reason for verdict in verdicts if isinstance(verdict, Rejected)] == [Reason.CORRUPT]
-    assert "exit code" in verdicts[1].detail  # type: ignore[union-attr]
+def test_each_asset_has_the_backend_that_configuration_names(tmp_path: Path) -> None:
+    settings = Settings(compute_assets={PROCESSED_IMAGES.name: "spark"})
+    assert backend_of(settings, PROCESSED_IMAGES.name) == SPARK
+    assert backend_of(settings, IMAGE_FEATURES.name) == LOCAL
+    assert backend_of(Settings(compute="spark"), IMAGE_FEATURES.name) == SPARK
 
 
-def crash_on_png(images: list[bytes]) -> list[Developed | Rejected]:
-    """Stands in for a decoder with a bug; runs in the worker."""
-    if any(image.startswith(b"\x89PNG") for image in images):
-        os.abort()
-    return [Developed("JPEG", len(image), 1, 1, "0" * 16, 0.0, 0.0, b"") for image in images]
+def test_a_backend_that_is_not_installed_is_refused_at_the_start(tmp_path: Path, pool: DecodePool) -> None:
+    stage = Stage(tmp_path, pool)
+    settings = stage.settings.model_copy(update={"compute": "spark", "jars": tmp_path / "none" / "kafka"})
+    with pytest.raises(ComputeRefused, match="make jars-spark"):
+        far_compute(settings, stage.lake, PROCESSED_IMAGES.name)
+    with pytest.raises(ComputeRefused, match="spark_properties"):
+        on_spark(stage, spark_properties=tmp_path / "none").session()
 
 
-def test_workers_that_cannot_start_are_a_transient_failure_and_judge_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    from resources import decode_worker
-
-    monkeypatch.setattr(decode_worker, "start", refuse_to_start)
-    with DecodePool(Settings(decode_workers=1)) as pool, pytest.raises(DecodingUnavailable, match="Nothing was judged"):
-        list(pool.map([sound_jpeg()]))
-
-
-def refuse_to_start(*_: int) -> None:
-    """Stands in for a worker without the memory to start; runs in the worker."""
-    raise MemoryError
-
-
-def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
-    script = tmp_path / "parent.py"
-    script.write_text(
-        textwrap.dedent(
-            """
-            import time, psutil
-            from cli.hostile import sound_jpeg
-            from resources.compute import DecodePool
-            from resources.settings import Settings
-            raise_if_run_twice = open("ran", "x")
-            pool = DecodePool(Settings(decode_workers=1))
-            list(pool.map([sound_jpeg()]))
-            print(*[child.pid for child in psutil.Process().children(recursive=True)], flush=True)
-            time.sleep(60)
-            """
-        )
-    )
-    # No `if __name__ == "__main__"`: a worker that ran its parent's main script would trip over the file "ran".
-    root = str(Path(__file__).parents[2])
-    parent = subprocess.Popen(
-        [sys.executable, str(script)],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": root},
-    )
-    assert parent.stdout is not None
-    children = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
-    assert children
-    parent.kill()
-    parent.wait()
-    _, alive = psutil.wait_procs(children, timeout=15)
-    assert not alive
-    parent.stdout.close()
-
-
-def test_a_closed_pool_leaves_no_process() -> None:
-    before = {worker.pid for worker in workers()}
-    with DecodePool(Settings(decode_workers=2)) as pool:
-        list(pool.map([sound_jpeg()]))
-        own = {worker.pid for worker in workers()} - before
-        assert own
-    deadline = time.monotonic() + 10
-    while own & {worker.pid for worker in workers()} and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not own & {worker.pid for worker in workers()}
+def test_a_failure_of_the_function_is_said_in_one_sentence_with_its_cause(tmp_path: Path, pool: DecodePool) -> None:
+    stage = Stage(tmp_path, pool)
+    stage.bronze.sealed(picture(1))
+    stage.bronze.land()
+    spark = on_spark(stage, unsealed="neither")
+    with pytest.raises(ComputeUnavailable, match=r"1 rows of images/raw_images: .*unsealed.*Nothing was judged"):
+        developer(stage, spark).develop()

@@ -14,7 +14,7 @@ import sys
 import threading
 
 from benchmarks._lanes import peak_mib
-from resources.compute import DecodePool
+from resources.decoding import DecodePool
 from resources.keys import open_key_store
 from resources.settings import load_settings
 from services.recogniser.app import deliverer_of

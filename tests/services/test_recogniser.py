@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from resources.bronze import read_since
-from resources.compute import DecodePool
+from resources.decoding import DecodePool
 from resources.key_objects import KeyUnavailable
 from resources.records import Record, records_of
 from resources.registry import CHAMPION

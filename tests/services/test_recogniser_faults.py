@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from cli.hostile import PROCESSED, hostile_kinds, sound_jpeg
-from resources.compute import DecodePool
+from resources.decoding import DecodePool
 from resources.developing import Developer
 from resources.featuring import compute_features
 from resources.landing import Lander

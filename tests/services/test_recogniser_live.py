@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from resources.compute import DecodePool
+from resources.decoding import DecodePool
 from resources.kafka import consumer_config, producer_config, watermarks
 from resources.keys import open_key_store
 from resources.mlflow_registry import ModelRegistry

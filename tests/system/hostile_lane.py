@@ -11,7 +11,7 @@ import resource
 import sys
 
 from benchmarks._lanes import peak_mib
-from resources.compute import DecodePool
+from resources.decoding import DecodePool
 from resources.developing import Developer
 from resources.keys import open_key_store
 from resources.lake import open_lake

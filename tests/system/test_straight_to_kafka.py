@@ -20,7 +20,7 @@ import polars as pl
 import pytest
 
 from cli.hostile import PROCESSED, hostile_kinds, sound_jpeg, sound_png
-from resources.compute import DecodePool
+from resources.decoding import DecodePool
 from resources.developing import Developer
 from resources.keys import KeyStore, open_key_store
 from resources.landing import Lander

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from resources.compute import DecodePool
+from resources.decoding import DecodePool
 from resources.settings import Settings
 from tests.resources.developing.stage import Stage
 

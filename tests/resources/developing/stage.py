@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from cli.hostile import sound_png
-from resources.compute import DecodePool
+from resources.decoding import DecodePool
 from resources.derived_tables import DerivedTables
 from resources.developing import Developer, DevelopResult
 from resources.keys import open_key_store

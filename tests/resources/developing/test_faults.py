@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from resources import developing
-from resources.compute import DecodingUnavailable
+from resources.decoding import DecodingUnavailable
 from resources.derived_tables import DerivedTables
 from resources.developing import Developer, DevelopResult
 from resources.failures import TransientFailure

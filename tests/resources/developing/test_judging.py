@@ -64,7 +64,7 @@ def test_ids_whose_hashes_collide_with_a_known_one_are_developed_once_the_table_
     keys.initialise()
     known, new = "a" * 26, "b" * 26
     judged = judge(records(known, new, known), Opener(settings, keys), Here(), Suspicious(known), defaultdict(float))
-    assert [one.opened.id for one in judged.good] == [new]
+    assert [one.id for one in judged.good] == [new]
     assert [one.id for one in judged.resent] == [known, known]
     assert not judged.refused
 
@@ -75,5 +75,8 @@ def test_no_verdict_holds_on_to_an_image(tmp_path: Path) -> None:
     keys.initialise()
     known, new = "a" * 26, "b" * 26
     judged = judge(records(known, new), Opener(settings, keys), Here(), Suspicious(known), defaultdict(float))
-    assert [len(one.image) for one in judged.resent] == [0]
-    assert [len(one.opened.image) for one in judged.good] == [0]
+    assert (len(judged.resent), len(judged.good)) == (1, 1)
+    held = [value for one in judged.good for value in one.row.values()]
+    assert not [value for value in held if isinstance(value, memoryview)], "a view keeps the whole batch"
+    image = sound_png(17, 16)
+    assert not [value for value in held if isinstance(value, bytes) and image in value]

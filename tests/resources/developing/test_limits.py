@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from resources.compute import DecodePool
+from resources.decoding import DecodePool
 from resources.postgres import StatusRow
 from resources.settings import Settings
 from tests.resources.developing.bronze_rows import DAY

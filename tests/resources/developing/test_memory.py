@@ -20,7 +20,7 @@ DEVELOP = """
 import sys
 from pathlib import Path
 import psutil
-from resources.compute import DecodePool
+from resources.decoding import DecodePool
 from resources.developing import Developer
 from resources.keys import open_key_store
 from resources.lake import Lake

@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from resources.bronze import read_since
-from resources.compute import DecodePool
 from resources.corrections import NO_IMAGE, NOT_SEALED, OTHER_KEY, TAMPERED, corrected_ids
+from resources.decoding import DecodePool
 from resources.featuring import compute_features
 from resources.following import DARK
 from resources.learning import CORRECTED, train_challenger

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from resources import following
-from resources.compute import DecodePool
+from resources.decoding import DecodePool
 from resources.featuring import compute_features
 from resources.following import DARK, UNREADABLE
 from resources.key_objects import KeyUnavailable

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from resources.compute import DecodePool
+from resources.decoding import DecodePool
 from resources.featuring import compute_features
 from resources.following import DARK
 from resources.learning import CannotTrain, NotPromoted, compare, promote, train_challenger

@@ -12,7 +12,7 @@ import pytest
 
 from cli.dataset import digits
 from resources import recognised_merging
-from resources.compute import DecodePool
+from resources.decoding import DecodePool
 from resources.featuring import compute_features
 from resources.following import DARK
 from resources.learning import compare, promote, train_challenger

@@ -1,0 +1,227 @@
+"""Spark as a backend: executors read the lake, run the function on Arrow batches (`mapInArrow`), and send rows back.
+
+It rests on dagster-pyspark for the session, which one process has one of, and on Delta's own reader. Executors open
+keys under their own identity: what travels is the function and those settings that say where things are. A row group of
+bronze is what a task has in memory, beside its decoding process.
+
+Limits: results pass through the process that asked, so that tables keep one writing engine; docs/scale.md says how far
+that carries. A warm session needs some seconds less than a new one, and each run is a new process.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from resources.compute import SPARK, BatchFunction, ComputeRefused, ComputeUnavailable, Span
+from resources.object_storage import Storage
+from resources.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+SPAN_ROWS = 4096
+"""Rows of one job: their thumbnails are what this process holds at once."""
+_TRAVELLING = (
+    "home",
+    "keys",
+    "keys_provider",
+    "key_cache_seconds",
+    "max_image_bytes",
+    "max_pixels",
+    "thumbnail_pixels",
+    "unsealed",
+    "decode_memory_mb",
+    "decode_timeout_seconds",
+)
+"""Settings that say where things are and what an image may be; none of them is a secret."""
+
+
+class SparkCompute:
+    """A Spark session, started at first use and shared by the process.
+
+    Args:
+        settings: `spark_master`, `spark_properties`, `jars`, and those that the functions need.
+        storage: where the lake lies.
+
+    Raises:
+        ComputeRefused: pyspark, Java or the jars are not here.
+    """
+
+    name = SPARK
+    span_rows = SPAN_ROWS
+
+    def __init__(self, settings: Settings, storage: Storage) -> None:
+        self._settings = settings
+        self._storage = storage
+        self._jars = _jars(settings)
+        if importlib.util.find_spec("pyspark") is None:
+            raise ComputeRefused("The backend is Spark, and pyspark is not installed: `pip install darkroom[spark]`.")
+        if shutil.which("java") is None:
+            raise ComputeRefused("The backend is Spark, and there is no Java on the path: install 17 or newer.")
+
+    def map_batches(self, function: BatchFunction, span: Span) -> Iterator[pa.RecordBatch]:
+        """See `resources.compute.Compute.map_batches`."""
+        from py4j.protocol import Py4JError
+        from pyspark.errors import PySparkException
+        from pyspark.sql.pandas.types import from_arrow_schema
+
+        given = self._settings.model_dump(mode="json", include=set(_TRAVELLING))
+        task = functools.partial(on_executor, function.run, function.result, given)
+        try:
+            rows = self._rows(span).select(*function.columns)
+            done = rows.mapInArrow(task, from_arrow_schema(function.result)).toArrow()
+        except (PySparkException, Py4JError, OSError) as error:
+            raise ComputeUnavailable(
+                f"Spark at {self._settings.spark_master} did not do its work on {span.rows} rows of {span.spec.name}: "
+                f"{_cause(error)}. Nothing was judged; what was committed before stands.",
+                {"backend": SPARK, "master": self._settings.spark_master, "rows": span.rows},
+            ) from error
+        yield from done.cast(function.result).to_batches()
+
+    def session(self) -> SparkSession:
+        """The process's session.
+
+        Raises:
+            ComputeUnavailable: it does not start.
+        """
+        from dagster_pyspark import LazyPySparkResource
+
+        try:
+            return LazyPySparkResource(spark_config=self._properties()).spark_session
+        except Exception as error:
+            raise ComputeUnavailable(
+                f"No Spark session at {self._settings.spark_master}: {_cause(error)}. Is the master up, and are the "
+                "properties right (settings spark_master, spark_properties)?",
+                {"backend": SPARK, "master": self._settings.spark_master},
+            ) from error
+
+    def _rows(self, span: Span) -> DataFrame:
+        uri = f"{self._storage.root.rstrip('/')}/{span.spec.name}"
+        frame = self.session().read.format("delta").option("versionAsOf", span.version).load(uri)
+        return frame.where(_within(span))
+
+    def _properties(self) -> dict[str, str]:
+        trust = _trust(self._storage, self._settings.home)
+        places = {
+            "master": self._settings.spark_master,
+            "app.name": "darkroom",
+            # The interpreter that has the functions; a cluster's workers have the same release installed.
+            "pyspark.python": sys.executable,
+            "driver.extraClassPath": f"{self._jars}/*",
+            "executor.extraClassPath": f"{self._jars}/*",
+            "driver.extraJavaOptions": trust,
+            "executor.extraJavaOptions": trust,
+        }
+        properties = {**_FIXED, **places, **self._storage.spark_options()}
+        if self._storage.ca is not None:
+            properties["executorEnv.SSL_CERT_FILE"] = str(self._storage.ca)
+        named = {f"spark.{name}": value for name, value in properties.items() if value}
+        return named | _read_properties(self._settings.spark_properties)
+
+
+_FIXED = {
+    "ui.enabled": "false",
+    "ui.showConsoleProgress": "false",
+    "sql.session.timeZone": "UTC",
+    "sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    # Fifty tasks for the log of a small table otherwise.
+    "databricks.delta.snapshotPartitions": "2",
+    "hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
+    # What a task reads: about a row group, so that files are spread over all cores.
+    "sql.files.maxPartitionBytes": "8m",
+    "sql.files.openCostInBytes": "1m",
+    # Rows of Spark's reader at a time, and of a batch that the function gets: images are large.
+    "sql.parquet.columnarReaderBatchSize": "64",
+    "sql.execution.arrow.maxRecordsPerBatch": "256",
+    "sql.execution.arrow.maxBytesPerBatch": "16m",
+    "driver.maxResultSize": "1g",
+}
+
+
+def on_executor(
+    run: Callable[..., Iterator[pa.RecordBatch]],
+    result: pa.Schema,
+    settings: Mapping[str, Any],
+    batches: Iterator[pa.RecordBatch],
+) -> Iterator[pa.RecordBatch]:
+    """What an executor's Python process runs; its tools stay for its next task."""
+    tools = _tools(tuple(sorted((name, value) for name, value in settings.items())))
+    for batch in run(tools, batches):
+        yield batch.cast(result)
+
+
+@functools.cache
+def _tools(given: tuple[tuple[str, Any], ...]) -> Any:
+    from resources.compute import Tooling
+    from resources.settings import load_settings
+
+    # One task runs in this process at a time: one decoding process beside it keeps one core busy.
+    return Tooling(load_settings({**dict(given), "decode_workers": 1})).tools()
+
+
+def _within(span: Span) -> Column:
+    from pyspark.sql import functions as f
+
+    conditions = [
+        (f.col("topic") == at.topic)
+        & (f.col("topic_id") == at.topic_id)
+        & (f.col("partition") == at.partition)
+        & (f.col("offset") > after)
+        & (f.col("offset") <= last)
+        for at, (after, last) in span.bounds.items()
+    ]
+    return functools.reduce(lambda one, other: one | other, conditions)
+
+
+def _jars(settings: Settings) -> Path:
+    folder = settings.jars.parent if settings.jars else Path(__file__).resolve().parents[1] / "jvm" / "target"
+    if not any((folder / SPARK).glob("delta-spark_*.jar")):
+        raise ComputeRefused(
+            f"The backend is Spark, and its jars are not in {folder / SPARK}: run `make jars-spark` "
+            "(mvn --file jvm/spark/pom.xml package)."
+        )
+    return folder / SPARK
+
+
+def _trust(storage: Storage, home: Path) -> str:
+    """Java's options to trust the storage's authority; the store holds certificates and no key."""
+    if storage.ca is None:
+        return ""
+    from cryptography.hazmat.primitives.serialization import NoEncryption
+    from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12Certificate, serialize_java_truststore
+    from cryptography.x509 import load_pem_x509_certificates
+
+    certificates = load_pem_x509_certificates(storage.ca.read_bytes())
+    entries = [PKCS12Certificate(one, f"authority-{number}".encode()) for number, one in enumerate(certificates)]
+    path = home.absolute() / "tls" / "spark-trust.p12"
+    path.write_bytes(serialize_java_truststore(entries, NoEncryption()))
+    return f"-Djavax.net.ssl.trustStore={path} -Djavax.net.ssl.trustStoreType=PKCS12"
+
+
+def _read_properties(path: Path | None) -> dict[str, str]:
+    if path is None:
+        return {}
+    try:
+        lines = [line.strip() for line in path.read_text().splitlines()]
+    except OSError as error:
+        raise ComputeRefused(
+            f"The file of Spark properties {path} cannot be read: {error.strerror} (setting spark_properties)."
+        ) from error
+    pairs = [line.split(None, 1) for line in lines if line and not line.startswith("#")]
+    return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
+
+
+def _cause(error: BaseException) -> str:
+    """The line of a Spark error that says what happened, not where: the last one of a Python failure."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    python = [line for line in lines if ": " in line and line.split(":")[0].replace(".", "").isidentifier()]
+    return (python[-1] if python else lines[0] if lines else type(error).__name__)[:400]
