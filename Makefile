@@ -11,13 +11,13 @@ export VIRTUAL_ENV := $(abspath $(VENV))
 # uv trusts whom the machine trusts, as pip does: a company's proxy has a certificate of its own.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help demo test check bench soak up down clean lock install install-dev jars jars-s3 jars-spark peers chromium format screenshots
+.PHONY: help demo test check bench soak up down clean lock install install-dev install-spark jars jars-s3 jars-spark peers chromium format screenshots
 
 help:  ## list the targets
 	@awk 'BEGIN {FS = ":.*##"} /^[a-z-]+:.*##/ {printf "  %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: install jars $(if $(filter s3,$(LAKE)),jars-s3)  ## start everything and watch real images travel (LAKE=s3: tables on object storage)
-	$(BIN)/darkroom up $(if $(LAKE),--lake $(LAKE))
+demo: $(if $(filter spark,$(COMPUTE)),install-spark,install) jars $(if $(filter s3,$(LAKE)),jars-s3)  ## start everything and watch real images travel (LAKE=s3, COMPUTE=spark)
+	$(if $(COMPUTE),DARKROOM_COMPUTE=$(COMPUTE)) $(BIN)/darkroom up $(if $(LAKE),--lake $(LAKE))
 	$(BIN)/darkroom demo
 
 test: install-dev jars jars-s3 jars-spark chromium  ## every test, against real servers of its own
@@ -59,6 +59,7 @@ LOCK = --universal --python-version 3.11 --generate-hashes --no-emit-index-url -
 
 install: $(VENV)/.core
 install-dev: $(VENV)/.dev
+install-spark: install-dev jars-spark
 jars: jvm/target/.copied
 jars-s3: jvm/target/.s3-copied
 jars-spark: jvm/target/.spark-copied

@@ -16,6 +16,9 @@ import dagster as dg
 FEWEST_LABELS = 100
 """Fewer labels than these are not shown by class."""
 
+COMPUTED_ON = "computed on"
+"""Name under which a run says which backend did its work."""
+
 _ROW = 22
 _WIDTH = 480
 _LABEL = 170

@@ -13,6 +13,7 @@ from pydantic import Field
 from resources.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from resources.compute import Compute
     from resources.decoding import DecodePool
     from resources.kafka import TopicState
     from resources.keys import KeyStore
@@ -97,7 +98,7 @@ class StatusResource(dg.ConfigurableResource):
 
 
 class ComputeResource(dg.ConfigurableResource):
-    """Where images are decoded: processes with a memory and a time limit."""
+    """Where the work on images runs: processes with a memory and a time limit, or a cluster."""
 
     settings: dg.ResourceDependency[SettingsResource]
 
@@ -106,6 +107,19 @@ class ComputeResource(dg.ConfigurableResource):
         from resources.decoding import DecodePool
 
         return DecodePool(self.settings.load())
+
+    def elsewhere(self, lake: "Lake", asset: str) -> "Compute | None":
+        """The backend that configuration names for an asset; None for this process and its decoding processes.
+
+        Raises:
+            ComputeRefused: it is not installed here; says how to get it.
+        """
+        settings = self.settings.load()
+        if settings.compute_assets.get(asset, settings.compute) == "local":
+            return None
+        from resources.compute import far_compute
+
+        return far_compute(settings, lake, asset)
 
 
 class RegistryResource(dg.ConfigurableResource):

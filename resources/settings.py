@@ -241,13 +241,14 @@ class Settings(BaseSettings):
 
     compute: Literal["local", "spark"] = Field(
         default="local",
-        description="Where images are developed, measured and named: in processes here, or on Spark. A backend that is "
-        "not installed: the run fails at its start and says how to get it; nothing is judged.",
+        description="Where images are developed, measured and named. 'local' takes processes of this machine, and no "
+        "more than it has; 'spark' takes some ten seconds to begin. An unknown one stops the process at start, one "
+        "that is not installed the run, which says how to get it.",
     )
     compute_assets: dict[str, Literal["local", "spark"]] = Field(
         default_factory=dict,
-        description="The same for single assets, by name, such as images/processed_images. A name that is no asset's "
-        "has no effect.",
+        description="The same for single assets, by name, such as images/processed_images. A wrong name has no effect: "
+        "that asset goes on as `compute` says.",
     )
     spark_master: str = Field(
         default="local[*]",

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -94,8 +96,11 @@ class SparkCompute:
         """
         from dagster_pyspark import LazyPySparkResource
 
+        # The interpreter that has the functions, at the same path on every worker; no property of Spark names it.
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        properties = self._properties()
         try:
-            return LazyPySparkResource(spark_config=self._properties()).spark_session
+            return LazyPySparkResource(spark_config=properties).spark_session
         except Exception as error:
             raise ComputeUnavailable(
                 f"No Spark session at {self._settings.spark_master}: {_cause(error)}. Is the master up, and are the "
@@ -113,8 +118,6 @@ class SparkCompute:
         places = {
             "master": self._settings.spark_master,
             "app.name": "darkroom",
-            # The interpreter that has the functions; a cluster's workers have the same release installed.
-            "pyspark.python": sys.executable,
             "driver.extraClassPath": f"{self._jars}/*",
             "executor.extraClassPath": f"{self._jars}/*",
             "driver.extraJavaOptions": trust,
@@ -221,7 +224,12 @@ def _read_properties(path: Path | None) -> dict[str, str]:
 
 
 def _cause(error: BaseException) -> str:
-    """The line of a Spark error that says what happened, not where: the last one of a Python failure."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    python = [line for line in lines if ": " in line and line.split(":")[0].replace(".", "").isidentifier()]
-    return (python[-1] if python else lines[0] if lines else type(error).__name__)[:400]
+    """What a Spark error says happened, not where: a Python failure's own message, without the way it took."""
+    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("\tat ")]
+    raised = [at for at, line in enumerate(lines) if _RAISED.match(line)]
+    said = lines[raised[-1] : raised[-1] + 4] if raised else lines[:1]
+    return " ".join(line.strip() for line in said if "SQLSTATE" not in line)[:600] or type(error).__name__
+
+
+_RAISED = re.compile(r"[A-Za-z_][\w.]*: \S")
+"""How Python begins the last part of a traceback: the exception's name and message."""

@@ -10,10 +10,10 @@ import dagster as dg
 
 from platform_assets.failing import RETRY, told_to_dagster
 from platform_assets.images.preview import delta_facts, preview
-from platform_assets.reporting import markdown_table
+from platform_assets.reporting import COMPUTED_ON, markdown_table
 from platform_assets.schema import asset_key, pool, table_asset
 from platform_assets.table_checks import table_checks
-from resources.dagster_resources import KeysResource, LakeResource
+from resources.dagster_resources import ComputeResource, KeysResource, LakeResource
 from transforms.tables import IMAGE_FEATURES, PROCESSED_IMAGES
 
 PREVIEW = ("day", "feature_version", "appended_at", "computed_at")
@@ -25,7 +25,9 @@ PREVIEW = ("day", "feature_version", "appended_at", "computed_at")
     pool=pool(IMAGE_FEATURES),
     retry_policy=RETRY,
 )
-def image_features(context: dg.AssetExecutionContext, lake: LakeResource, keys: KeysResource) -> dg.MaterializeResult:
+def image_features(
+    context: dg.AssetExecutionContext, lake: LakeResource, keys: KeysResource, compute: ComputeResource
+) -> dg.MaterializeResult:
     """Compute the features of images that have none of this recipe yet."""
     from resources.featuring import compute_features
     from transforms.features import COUNT, RECIPE
@@ -33,8 +35,12 @@ def image_features(context: dg.AssetExecutionContext, lake: LakeResource, keys: 
     started = time.monotonic()
     with told_to_dagster(context):
         tables = lake.open()
+        far = compute.elsewhere(tables, IMAGE_FEATURES.name)
         done = compute_features(
-            tables, keys.open(), progress=lambda n, total: context.log.info("features of %d of %d images", n, total)
+            tables,
+            keys.open(),
+            progress=lambda n, total: context.log.info("features of %d of %d images", n, total),
+            far=far,
         )
         facts, version = delta_facts(tables, IMAGE_FEATURES)
         shown = preview(tables, IMAGE_FEATURES, PREVIEW, "computed_at")
@@ -46,6 +52,7 @@ def image_features(context: dg.AssetExecutionContext, lake: LakeResource, keys: 
             "dropped rows": done.dropped,
             "images without features": markdown_table(["why", "images"], sorted(done.skipped.items())),
             "recipe": RECIPE,
+            COMPUTED_ON: far.name if far else "local",
             "numbers in a vector": COUNT,
             "computed to": markdown_table(["topic", "partition", "offset"], positions),
             **facts,

@@ -12,10 +12,10 @@ import dagster as dg
 from platform_assets.failing import RETRY, told_to_dagster
 from platform_assets.images.preview import delta_facts, preview
 from platform_assets.recognition.names import champion_key
-from platform_assets.reporting import label_chart, markdown_table
+from platform_assets.reporting import COMPUTED_ON, label_chart, markdown_table
 from platform_assets.schema import LEARNING, asset_key, pool, table_asset
 from platform_assets.table_checks import table_checks
-from resources.dagster_resources import KeysResource, LakeResource, RegistryResource
+from resources.dagster_resources import ComputeResource, KeysResource, LakeResource, RegistryResource
 from transforms.families import FAMILIES
 from transforms.tables import IMAGE_FEATURES, RECOGNISED_IMAGES, RECOGNISED_STREAM
 
@@ -42,7 +42,11 @@ FRESH_HOURS = 48
     retry_policy=RETRY,
 )
 def recognised_images(
-    context: dg.AssetExecutionContext, lake: LakeResource, keys: KeysResource, registry: RegistryResource
+    context: dg.AssetExecutionContext,
+    lake: LakeResource,
+    keys: KeysResource,
+    registry: RegistryResource,
+    compute: ComputeResource,
 ) -> dg.MaterializeResult:
     """Take in what the sub-second lane answered, and score what the champions have not scored."""
     from resources.recognised_merging import merge_answers, rows_by_lane
@@ -51,6 +55,7 @@ def recognised_images(
     started = time.monotonic()
     with told_to_dagster(context):
         tables, store = lake.open(), keys.open()
+        far = compute.elsewhere(tables, RECOGNISED_IMAGES.name)
         merged = merge_answers(
             tables, store, progress=lambda n: context.log.info("took in %d answers of the sub-second lane", n)
         )
@@ -60,6 +65,7 @@ def recognised_images(
             registry.open(),
             FAMILIES,
             progress=lambda family, n, total: context.log.info("%s: looked at %d of %d images", family.name, n, total),
+            far=far,
         )
         facts, version = delta_facts(tables, RECOGNISED_IMAGES)
         shown = preview(tables, RECOGNISED_IMAGES, PREVIEW, "scored_at")
@@ -87,6 +93,7 @@ def recognised_images(
         metadata={
             "new rows": sum(one.rows for one in followed),
             "dropped rows": sum(one.dropped for one in followed),
+            COMPUTED_ON: far.name if far else "local",
             **told,
             **facts,
             "preview": shown,

@@ -39,6 +39,7 @@ from tests.resources.learning.test_learning import step
 from transforms.envelope import open_field
 from transforms.families.digits import DIGITS
 from transforms.landing_protocol import Position
+from transforms.names import pseudonym
 from transforms.tables import (
     IMAGE_FEATURES,
     PROCESSED_IMAGES,
@@ -92,13 +93,15 @@ def fill(stage: Stage) -> None:
     for number in range(24):
         stage.bronze.sealed(scan(number), label=str(number % 10), partition=number % 3)
         stage.bronze.sealed(picture(number), uploader=f"u{number % 4}", partition=(number + 1) % 3)
-    for kind in hostile_kinds()[:12]:
-        stage.bronze.sealed(kind.make(), partition=1)
+    for kind in [one for one in hostile_kinds() if one.body][:12]:
+        stage.bronze.sealed(kind.body, partition=1)
     stage.bronze.land()
     for number in (1, 2, 3):
         stage.bronze.sealed(scan(number), label=str(number % 10), partition=2)
     stage.bronze.sealed(sound_jpeg(), day=DAY + timedelta(days=1), row_day=DAY + timedelta(days=1))
     stage.bronze.plain(picture(77), [("label", b"seven")])
+    # Made here, and not by whichever twin comes first: its name has a random end.
+    stage.keys.current_key(DAY, pseudonym(stage.keys.platform_secret(), "", DAY))
     stage.bronze.plain(None)
     stage.bronze.plain(b"")
     stage.bronze.sealed(picture(5), change_payload=True)

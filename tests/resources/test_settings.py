@@ -81,7 +81,7 @@ def test_every_setting_has_a_sentence_about_it() -> None:
     """What it is; the tests below ask what a wrong value does, which differs by kind."""
     assert [name for name in Settings.model_fields if not re.match(r"\W*\w.{20,}?[.;:]", _said(name))] == []
     assert {"max_pixels", "flush_seconds"} <= set(NUMBERS)
-    assert set(CHOICES) == {"unsealed", "keys_provider"}
+    assert set(CHOICES) == {"unsealed", "keys_provider", "compute"}
     assert {"home", "kafka_ca", "kafka_extra", "topic"} <= set(OTHERS)
 
 

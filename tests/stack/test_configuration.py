@@ -21,7 +21,7 @@ from stack.supervision import configuration
 
 AWKWARD = Path('/srv/Fotos & "Bilder"/100%/ä ö')
 PORTS = {"kafka": 1, "kafka-controller": 2, "postgres": 3, "dagster": 4, "uploads-1": 5, "uploads-2": 6, "streams": 7}
-PORTS |= {"mlflow": 8, "recogniser": 9}
+PORTS |= {"mlflow": 8, "recogniser": 9, "s3": 10}
 
 
 def state_at(home: Path) -> StackState:
@@ -31,7 +31,9 @@ def state_at(home: Path) -> StackState:
 
 @pytest.fixture
 def every(monkeypatch: pytest.MonkeyPatch) -> list[Service]:
-    return services(Layout(AWKWARD), state_at(AWKWARD), Settings(home=AWKWARD))
+    state = state_at(AWKWARD)
+    state.lake = "s3"
+    return services(Layout(AWKWARD), state, Settings(home=AWKWARD))
 
 
 def test_the_supervisor_reads_back_every_command_and_environment_of_an_awkward_folder(every: list[Service]):
@@ -86,12 +88,15 @@ def test_a_home_of_before_the_stream_service_is_described_without_it():
 
 
 def test_one_service_brings_what_it_needs_and_nothing_else(every: list[Service]):
-    assert [service.name for service in select(every, ["daemon"])] == ["postgres", "code-server", "daemon"]
+    assert [service.name for service in select(every, ["daemon"])] == ["postgres", "s3", "code-server", "daemon"]
     assert select(every, []) == every
+    state = state_at(AWKWARD)
+    in_a_folder = services(Layout(AWKWARD), state, Settings(home=AWKWARD))
+    assert [service.name for service in select(in_a_folder, ["daemon"])] == ["postgres", "code-server", "daemon"]
 
 
 def test_an_unknown_service_is_refused_with_the_valid_names(every: list[Service]):
-    with pytest.raises(StackError, match=r"'zookeeper'.*Valid ones: postgres, kafka, code-server"):
+    with pytest.raises(StackError, match=r"'zookeeper'.*Valid ones: postgres, kafka, s3, code-server"):
         select(every, ["zookeeper"])
 
 
