@@ -31,11 +31,20 @@ def up(
             show_default="folder",
         ),
     ] = None,
+    cluster: Annotated[
+        bool | None,
+        typer.Option(
+            "--spark-cluster/--no-spark-cluster",
+            help="Whether a Spark cluster (a master, two workers) starts too and does the work on images. "
+            "A stack keeps what it was told last.",
+            show_default="no",
+        ),
+    ] = None,
 ) -> None:
     """Start every server of the stack, in order, each until it is healthy. Harmless when it runs already."""
     from stack.up import start
 
-    start(current_home(), console=messages(), only=tuple(only or ()), timeout=timeout, lake=lake)
+    start(current_home(), console=messages(), only=tuple(only or ()), timeout=timeout, lake=lake, cluster=cluster)
 
 
 @plainly

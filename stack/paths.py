@@ -54,6 +54,16 @@ class Layout:
         return self.home / "s3"
 
     @property
+    def spark(self) -> Path:
+        """What the workers of a Spark cluster write: logs of executors, spilled data."""
+        return self.home / "spark"
+
+    @property
+    def spark_properties(self) -> Path:
+        """The properties of a Spark cluster and of its drivers, its secret among them."""
+        return self.secrets / "spark.properties"
+
+    @property
     def s3_credentials(self) -> Path:
         """The access key of the S3 server, in the form of AWS's shared credentials."""
         return self.secrets / "s3-credentials"
@@ -111,6 +121,7 @@ class Layout:
             self.lake,
             self.kafka,
             self.s3,
+            self.spark,
             self.postgres,
             self.dagster,
             self.mlflow,

@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from resources.settings import Settings
-from stack import kafka, s3
+from stack import kafka, s3, spark_cluster
 from stack.errors import StackError
 from stack.paths import Layout
 from stack.processes import SERVICE, STACK
@@ -31,6 +31,7 @@ PORTS = (
     "uploads-2",
     "streams",
     "recogniser",
+    *spark_cluster.PORTS,
 )
 UPLOADS = ("uploads-1", "uploads-2")
 STREAMS = "streams"
@@ -39,8 +40,8 @@ RECOGNISER = "recogniser"
 # Waves in which services stop: the reverse of what each needs. Known without any settings, so that `down` always works.
 STOP_WAVES = (
     ("uploads-1", "uploads-2", "streams", "recogniser", "webserver", "daemon"),
-    ("code-server", "mlflow"),
-    ("kafka", "postgres", "s3"),
+    ("code-server", "mlflow", *spark_cluster.WORKERS),
+    ("kafka", "postgres", "s3", spark_cluster.MASTER),
 )
 # What of the caller's environment a service may see. Locale and folders; nothing that could hold a secret.
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "JAVA_HOME", "USER", "LOGNAME")
@@ -72,6 +73,7 @@ def services(layout: Layout, state: StackState, settings: Settings) -> list[Serv
     # A home of before these services has no port for them until the next `up`; `status` and `down` work until then.
     doors += [_door(layout, state, STREAMS, "streams")] if STREAMS in ports else []
     storage = [_object_store(layout, state, settings)] if state.lake == s3.S3 else []
+    cluster = _cluster(layout, state) if state.spark_cluster else []
     learning = [_mlflow(layout, state)] if MLFLOW in ports else []
     learning += [_recogniser(layout, state)] if RECOGNISER in ports and MLFLOW in ports else []
     return [
@@ -90,10 +92,11 @@ def services(layout: Layout, state: StackState, settings: Settings) -> list[Serv
             url=f"ssl://127.0.0.1:{ports['kafka']}",
         ),
         *storage,
+        *cluster,
         Service(
             "code-server",
             (python, "-m", "stack.code_server", "--socket", str(code_socket(state))),
-            needs=("postgres", *(one.name for one in storage)),
+            needs=("postgres", *(one.name for one in (*storage, *cluster))),
             environment=dagster,
             stop_seconds=20,
             url=f"unix:{code_socket(state)}",
@@ -155,6 +158,17 @@ def _object_store(layout: Layout, state: StackState, settings: Settings) -> Serv
     """The S3 server that keeps the lake."""
     port = state.ports[s3.S3]
     return Service(s3.S3, tuple(s3.command(layout, settings)), stop_seconds=20, url=s3.endpoint(port))
+
+
+def _cluster(layout: Layout, state: StackState) -> list[Service]:
+    """Spark's master and workers."""
+    services = []
+    for name in spark_cluster.SERVICES:
+        url = f"http://127.0.0.1:{state.ports[f'{name}-page']}"
+        line = spark_cluster.command(layout, name, state.ports)
+        needs = () if name == spark_cluster.MASTER else (spark_cluster.MASTER,)
+        services.append(Service(name, line, needs, spark_cluster.environment(), stop_seconds=20, url=url))
+    return services
 
 
 def _mlflow(layout: Layout, state: StackState) -> Service:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from resources.settings import Settings, load_settings
-from stack import s3
+from stack import s3, spark_cluster
 from stack.errors import StackError, StackMissing
 from stack.paths import Layout, write_private
 
@@ -66,6 +66,7 @@ class StackState(BaseModel):
     postgres: PostgresPlace | None = None
     keys: str | None = None
     lake: Literal["folder", "s3"] | None = None
+    spark_cluster: bool = False
     processes: list[Remembered] = Field(default_factory=list)
 
 
@@ -157,7 +158,13 @@ def identity_overrides(layout: Layout, state: StackState, identity: str) -> dict
         # A stack that an earlier release started has none until its next `up`.
         **({"mlflow_url": f"http://127.0.0.1:{port}"} if (port := state.ports.get("mlflow")) else {}),
         **(s3.overrides(layout, state.ports[s3.S3]) if state.lake == s3.S3 else {}),
+        **(_cluster(layout, state.ports) if state.spark_cluster else {}),
     }
+
+
+def _cluster(layout: Layout, ports: dict[str, int]) -> dict[str, str]:
+    master = spark_cluster.address(ports[spark_cluster.MASTER])
+    return {"compute": "spark", "spark_master": master, "spark_properties": str(layout.spark_properties)}
 
 
 def stack_settings(home: Path, identity: str) -> Settings:

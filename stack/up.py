@@ -25,7 +25,7 @@ from resources.kafka import ensure_topic
 from resources.lake_check import check_lake
 from resources.settings import load_settings
 from resources.topics import topic_settings, topics
-from stack import ca, dagster_home, kafka, kafka_admin, postgres, s3
+from stack import ca, dagster_home, kafka, kafka_admin, postgres, s3, spark_cluster
 from stack.doctor import insist
 from stack.errors import ServiceFailed
 from stack.health import Health, Probes
@@ -49,7 +49,12 @@ Say = Callable[[str], None]
 
 
 def start(
-    home: Path, console: Console, only: Sequence[str] = (), timeout: float = 180.0, lake: Lake | None = None
+    home: Path,
+    console: Console,
+    only: Sequence[str] = (),
+    timeout: float = 180.0,
+    lake: Lake | None = None,
+    cluster: bool | None = None,
 ) -> None:
     """Start the stack in `home`, or the services `only` names and what they need.
 
@@ -57,6 +62,7 @@ def start(
         console: where progress goes.
         timeout: seconds that one service may take to become healthy.
         lake: where a new stack keeps its tables; None for what this one has, at first a folder.
+        cluster: whether a Spark cluster does the work on images; None for what this one has, at first none.
 
     Raises:
         StackError: something is missing, or a service does not come up; with the last lines of its log.
@@ -71,7 +77,7 @@ def start(
     insist(layout.home)
     make(layout)
     with exclusively(layout, say):
-        _Start(layout, console, say, timeout).run(only, lake)
+        _Start(layout, console, say, timeout).run(only, lake, cluster)
     console.print(
         f"Darkroom is up in {escape(str(layout.home))} after {time.monotonic() - began:.1f} s.", soft_wrap=True
     )
@@ -88,12 +94,17 @@ class _Start:
         self._failed = threading.Event()
         self._policy = load_policy()
 
-    def run(self, only: Sequence[str], lake: Lake | None) -> None:
+    def run(self, only: Sequence[str], lake: Lake | None, cluster: bool | None) -> None:
         layout, say = self._layout, self._say
         self._state = state = recognise(layout, say)
         for other in other_stacks(state).values():
             say(f"Another Darkroom stack runs on this machine, in {other}: the two share its cores.")
         settle_lake(state, lake, load_settings({"home": str(layout.home)}))
+        if cluster is not None:
+            state.spark_cluster = cluster
+        if state.spark_cluster:
+            spark_cluster.insist_on_spark()
+            spark_cluster.prepare(layout)
         self._supervisor = supervisor = Supervisor(layout, state)
         if not supervisor.runs():
             self._clear_orphans()
