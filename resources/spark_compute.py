@@ -231,5 +231,5 @@ def _cause(error: BaseException) -> str:
     return " ".join(line.strip() for line in said if "SQLSTATE" not in line)[:600] or type(error).__name__
 
 
-_RAISED = re.compile(r"[A-Za-z_][\w.]*: \S")
-"""How Python begins the last part of a traceback: the exception's name and message."""
+_RAISED = re.compile(r"(: )?[A-Za-z_][\w.]*: \S")
+"""How Python begins the last part of a traceback, and Java its own: the exception's name and message."""

@@ -20,6 +20,7 @@ MASTER = "spark-master"
 WORKERS = ("spark-worker-1", "spark-worker-2")
 SERVICES = (MASTER, *WORKERS)
 PORTS = (MASTER, *(f"{name}-page" for name in SERVICES))
+_SECRET = "spark.authenticate.secret"  # noqa: S105 - the property's name
 WORKER_CORES = 1
 WORKER_MEMORY = "1536m"
 ENCRYPTED = {
@@ -29,6 +30,8 @@ ENCRYPTED = {
     "spark.network.crypto.cipher": "AES/GCM/NoPadding",
     "spark.network.crypto.authEngineVersion": "2",
     "spark.network.crypto.saslFallback": "false",
+    # Between an executor and its Python processes: else a socket of the loopback interface, in the clear.
+    "spark.python.unix.domain.socket.enabled": "true",
     # What executors spill to disk.
     "spark.io.encryption.enabled": "true",
 }
@@ -54,8 +57,9 @@ def insist_on_spark() -> None:
 def prepare(layout: Layout) -> None:
     """Write the properties that everybody starts with; the secret is made once, kept, and read by its owner alone."""
     path = layout.spark_properties
-    if not path.is_file():
-        write_private(path, as_properties(ENCRYPTED, secrets.token_urlsafe(32)))
+    kept = path.read_text().splitlines() if path.is_file() else []
+    known = [line.split(None, 1)[1] for line in kept if line.startswith(f"{_SECRET} ")]
+    write_private(path, as_properties(ENCRYPTED, known[0] if known else secrets.token_urlsafe(32)))
     (layout.spark / "work").mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
@@ -63,7 +67,7 @@ def as_properties(values: dict[str, str], secret: str) -> str:
     """Spark's file of properties: name, blank, value; with the secret of the cluster and what a small one needs."""
     every = {
         **values,
-        "spark.authenticate.secret": secret,
+        _SECRET: secret,
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.memory": "1g",
@@ -71,6 +75,7 @@ def as_properties(values: dict[str, str], secret: str) -> str:
         "spark.master.rest.enabled": "false",
         # A worker that is gone is given up soon: its tasks run again elsewhere.
         "spark.network.timeout": "30s",
+        "spark.network.timeoutInterval": "10s",
         "spark.executor.heartbeatInterval": "5s",
         "spark.worker.timeout": "15",
     }
