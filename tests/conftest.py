@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks._s3 import S3Server, s3_running
 from tests.lanes import STACK_LANE, area_of, join_lanes, lanes_of
 from tests.live_stack import LiveStack, bring_up, tear_down
-from tests.s3_server import S3Server, s3_running
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 
+from benchmarks._s3 import S3Server
 from resources.lake import Lake
-from tests.s3_server import S3Server
 
 SLOW_DOWN = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
 Fault = Literal["slow down", "answer lost", "connection cut", "body cut short", "denied"]

@@ -8,7 +8,7 @@ import pkgutil
 import pytest
 
 import benchmarks
-from benchmarks import _items, developing, dimension, landing, lane, learning, recogniser, scd2
+from benchmarks import _items, compute, developing, dimension, landing, lane, learning, recogniser, scd2
 from benchmarks.figures import Figure, print_table
 from tests.live_stack import LiveStack
 
@@ -47,6 +47,15 @@ def test_the_dimension_is_measured_beside_merge(monkeypatch: pytest.MonkeyPatch)
     few_items(monkeypatch)
     costs = [dimension.measure_ours(), dimension.measure_merge()]
     assert all(cost > 0 for one in costs for cost in one["refresh"])
+
+
+@pytest.mark.slow
+def test_backends_growth_and_storage_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, size in {"IMAGES": 30, "NEW": 5, "FILES": (3, 6), "APPENDS": 1, "APPEND_BYTES": 500_000}.items():
+        monkeypatch.setattr(compute, name, size)
+    figures = compute.run()
+    assert all(figure.value > 0 for figure in figures)
+    assert [figure.name for figure in figures if "S3" in figure.name]
 
 
 def few_items(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks._s3 import S3Server
 from resources.failures import is_permanent
 from resources.lake import (
     CommitConflict,
@@ -29,7 +30,6 @@ from resources.lake import (
     TableMissing,
 )
 from resources.object_storage import Storage
-from tests.s3_server import S3Server
 from transforms.tables import DAILY_UPLOADS, RAW_IMAGES, TABLES, TableSpec
 
 Place = Callable[[str], Path]

@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from benchmarks._s3 import S3Server
 from resources.failures import is_permanent
 from resources.lake import CommitConflict, Lake, LakeUnavailable, open_lake
 from resources.lake_check import check_lake
@@ -21,7 +22,6 @@ from resources.settings import Settings
 from resources.upkeep import maintain
 from tests.resources.test_lake import SMALL, numbers, stands
 from tests.s3_faults import Relay, relay_to
-from tests.s3_server import S3Server
 
 DATA, COMMIT = r"/day%3D.*\.parquet", r"_delta_log/0+\d+\.json"
 

@@ -1,4 +1,4 @@
-"""A real S3 server for tests: s3proxy over TLS with signed requests, started as the stack starts it."""
+"""A real S3 server for a test or a measurement: s3proxy over TLS with signed requests, as the stack starts it."""
 
 from __future__ import annotations
 
