@@ -23,6 +23,7 @@ MODULES = (
     "cli.label",
     "cli.demo",
     "cli.quarantine",
+    "cli.redevelop",
     "cli.loss",
     "cli.lake",
     "cli.models",

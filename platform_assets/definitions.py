@@ -4,6 +4,7 @@ import dagster as dg
 
 from platform_assets.access.access_policy import access_policy, access_policy_job, postgres_as_the_policy_says
 from platform_assets.images import (
+    backfill,
     checks,
     daily_uploads,
     developed,
@@ -77,6 +78,7 @@ defs = dg.Definitions(
         land_messages,
         refresh_shop,
         replay.replay_quarantine,
+        backfill.redevelop_days,
         tables.upkeep_tables,
         status.rebuild_status,
         access_policy_job,

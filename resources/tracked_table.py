@@ -64,6 +64,18 @@ class TrackedTable:
     def replace_days(self, rows: pa.Table | None, days: Sequence[date], positions: Mapping[Position, int]) -> None:
         """Put `rows` in the place of all rows of `days`, and move the offsets, as one commit."""
         writer = (self._seen or 0) + 1
+        self._refuse_moved()
+        self._lake.replace_days(self.handle, self.spec, rows, days, {**self.ahead(positions), self._writer: writer})
+        self._committed(writer)
+
+    def replace_files(self, data: Sequence[pa.Table], paths: Sequence[str]) -> None:
+        """Put rows in the place of files, as one commit; moves no offset."""
+        writer = (self._seen or 0) + 1
+        self._refuse_moved()
+        self._lake.replace_files(self.handle, self.spec, data, paths, {self._writer: writer})
+        self._committed(writer)
+
+    def _refuse_moved(self) -> None:
         found = self._lake.identifier(self.handle, self._writer)
         if found != self._seen:
             raise CommitConflict(
@@ -71,8 +83,6 @@ class TrackedTable:
                 f"{self._seen}: another writer committed. Nothing was written; open the table again.",
                 {"table": self.spec.name, "identifier": self._writer},
             )
-        self._lake.replace_days(self.handle, self.spec, rows, days, {**self.ahead(positions), self._writer: writer})
-        self._committed(writer)
 
     def delete(self, predicate: str) -> None:
         """Remove rows by a predicate of values from the table itself; moves no offset."""

@@ -149,9 +149,11 @@ def test_every_table_has_a_pool_a_freshness_policy_and_a_schema_check(table):
 def test_whoever_writes_a_table_holds_its_pool():
     """Bug prevented: compaction of quarantine beside developing, for each held another pool."""
     jobs = ("live_images", "replay_quarantine", "upkeep_tables", "train_digit_classifier", "train_dominant_colour")
-    jobs += ("refresh_shop",)
+    jobs += ("refresh_shop", "redevelop_days")
     writers = {op.name: op.pool for job in jobs for op in _ops(job)}
     silver = {writers["developed_images"], writers["replay_quarantined_records"]}
+    assert writers["redevelop_one_day"] == writers["developed_images"]
+    assert writers["remeasure_one_day"] == writers["image_features"]
     assert {writers["upkeep_processed_images"], writers["upkeep_quarantined_images"]} == silver
     for table in TABLES:
         name = table.name.split("/")[-1]
