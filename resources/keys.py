@@ -253,7 +253,15 @@ class KeyStore:
 def open_key_store(settings: Settings, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> KeyStore:
     """The key store that the settings name. Nothing is read yet, and nothing made (`initialise` does that)."""
     objects = KeyObjects(settings.keys_root)
-    return KeyStore(objects, LocalKeyProvider(objects, now), settings.key_cache_seconds, now=now)
+    return KeyStore(objects, _provider(settings, objects, now), settings.key_cache_seconds, now=now)
+
+
+def _provider(settings: Settings, objects: KeyObjects, now: Callable[[], datetime]) -> KeyProvider:
+    if settings.keys_provider == "local":
+        return LocalKeyProvider(objects, now)
+    from resources.kms import kms_provider
+
+    return kms_provider(settings)
 
 
 def _parsed(name: str) -> KeyName:

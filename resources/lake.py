@@ -11,7 +11,6 @@ for a hook that fails (a full disk) reports a commit as failed that stands.
 
 from __future__ import annotations
 
-import itertools
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -36,6 +35,7 @@ from resources.lake_failures import (
     first_line,
     named,
 )
+from resources.lake_log import names_file
 from resources.object_storage import Storage, storage_of
 from resources.parquet_writer import WrittenFile, discard, partition_value, write_files
 from resources.settings import Settings
@@ -124,7 +124,9 @@ class Lake:
 
     def identifier(self, handle: DeltaTable, app_id: str) -> int | None:
         """Version of a transaction identifier in the handle's snapshot; None when it was never written."""
-        return handle.transaction_version(app_id)
+        # Not from memory: the log is read for it.
+        with self.named(f"read the identifier {app_id}"):
+            return handle.transaction_version(app_id)
 
     def append(
         self,
@@ -156,9 +158,9 @@ class Lake:
             IdentifierRefused: an identifier would go back or stand still; nothing stands.
             LakeFull: no room; nothing stands.
         """
-        _refuse_moved(handle, spec, after or {})
+        self._refuse_moved(handle, spec, after or {})
         for app_id, version in (identifiers or {}).items():
-            found = handle.transaction_version(app_id)
+            found = self.identifier(handle, app_id)
             if found is not None and version <= found:
                 raise IdentifierRefused(
                     f"Table {spec.name}: identifier {app_id} is {found} and would become {version}. Identifiers only "
@@ -228,7 +230,7 @@ class Lake:
             CommitConflict: another writer removed one of these files, or moved one of the identifiers.
             LakeFull: no room; nothing stands.
         """
-        _refuse_moved(handle, spec, after or {})
+        self._refuse_moved(handle, spec, after or {})
         listed = {file["path"]: file for file in pa.table(handle.get_add_actions(flatten=True)).to_pylist()}
         chosen = list(paths)
         if unknown := [path for path in chosen if path not in listed]:
@@ -353,24 +355,23 @@ class Lake:
                     {"table": spec.name, "version": handle.version()},
                 ) from error
 
-    def _stands(self, spec: TableSpec, before: int, written: Sequence[WrittenFile]) -> bool:
-        """Whether a version after `before` names one of these files: then a commit that was refused is our own.
+    def _refuse_moved(self, handle: DeltaTable, spec: TableSpec, after: Mapping[str, int | None]) -> None:
+        for app_id, version in after.items():
+            found = self.identifier(handle, app_id)
+            if found != version:
+                raise CommitConflict(
+                    f"Table {spec.name}: identifier {app_id} is {found}, and the rows at hand continue from {version}: "
+                    "another writer committed. Nothing was written; open the table again and go on from there.",
+                    {"table": spec.name, "identifier": app_id},
+                )
 
-        An object store may keep a put and lose its answer; the next try finds the name taken. Without files there is
-        nothing to lose by a conflict: who looks again finds the identifiers moved.
-        """
+    def _stands(self, spec: TableSpec, before: int, written: Sequence[WrittenFile]) -> bool:
+        """Whether the log names one of these files. Without files there is nothing to lose by a conflict: who looks
+        again finds the identifiers moved."""
         if not written:
             return False
         filesystem, folder = self.storage.filesystem(self.uri(spec.name))
-        name = written[0].path.rpartition("/")[2].encode()
-        for version in itertools.count(before + 1):
-            try:
-                with filesystem.open_input_stream(f"{folder}/_delta_log/{version:020d}.json") as entry:
-                    if name in entry.read():
-                        return True
-            except FileNotFoundError:
-                return False
-        raise AssertionError("unreachable: versions end")
+        return names_file(filesystem, folder, before, written[0].path.rpartition("/")[2])
 
     def _checkpoint(self, handle: DeltaTable, spec: TableSpec) -> None:
         try:
@@ -394,14 +395,3 @@ class Lake:
 def open_lake(settings: Settings) -> Lake:
     """The lake of these settings; nothing is read before a table is asked for."""
     return Lake(settings.lake_root, storage_of(settings))
-
-
-def _refuse_moved(handle: DeltaTable, spec: TableSpec, after: Mapping[str, int | None]) -> None:
-    for app_id, version in after.items():
-        found = handle.transaction_version(app_id)
-        if found != version:
-            raise CommitConflict(
-                f"Table {spec.name}: identifier {app_id} is {found}, and the rows at hand continue from {version}: "
-                "another writer committed. Nothing was written; open the table again and go on from there.",
-                {"table": spec.name, "identifier": app_id},
-            )

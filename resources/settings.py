@@ -11,9 +11,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 MEBIBYTE = 1024 * 1024
@@ -186,9 +186,21 @@ class Settings(BaseSettings):
         description="Root of the key store; empty means HOME/keys. Another root knows none of the old keys: "
         "every image sealed before is unreadable until it is put back.",
     )
-    keys_provider: Literal["local"] = Field(
+    keys_provider: Literal["local", "aws-kms"] = Field(
         default="local",
-        description="Where the customer-managed key lives. An unknown provider stops the process at start.",
+        description="Where the customer-managed key lives: 'local' keeps it in the key store, where whoever reads the "
+        "folder has it; 'aws-kms' asks AWS KMS, and stops where that is away. An unknown one stops the process at "
+        "start.",
+    )
+    keys_kms_key: str = Field(
+        default="",
+        description="ARN, id or alias of the customer-managed key in AWS KMS, for the provider aws-kms. A wrong one: "
+        "nothing is opened or sealed, and the sentence names it.",
+    )
+    kms_endpoint: str = Field(
+        default="",
+        description="URL of KMS where it is not the region's own, such as a VPC endpoint. A wrong one: nothing is "
+        "opened or sealed until KMS answers; doors answer 503.",
     )
     key_cache_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
         default=30.0,
@@ -327,6 +339,12 @@ class Settings(BaseSettings):
         toml = settings_cls.model_config.get("toml_file")
         extra = (TomlConfigSettingsSource(settings_cls, toml),) if toml else ()
         return init_settings, env_settings, *extra
+
+    @model_validator(mode="after")
+    def _kms_has_a_key(self) -> Self:
+        if self.keys_provider == "aws-kms" and not self.keys_kms_key:
+            raise ValueError("keys_provider is aws-kms, and keys_kms_key names no key: set it to an ARN or alias/NAME")
+        return self
 
 
 def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:

@@ -1,0 +1,204 @@
+"""A stand-in for AWS's KMS and S3: moto's server, and laid over it the states of keys that stock moto does not enforce.
+
+A key that is disabled, on its way to deletion, or denied by its policy encrypts and decrypts nothing, and S3 neither
+writes nor reads an object under it; a window of deletion has 7 to 30 days; what another key encrypted is refused by
+IncorrectKeyException; a key may be switched by its ARN; replicas of a multi-Region key open each other's ciphertext.
+`stock=True` leaves all of that out: tests show what it would let through.
+
+Not enforced: signatures and credentials (any are taken), IAM policies other than an explicit Deny in a key's policy,
+grants (they are kept and listed), rate limits other than the ones asked for here, the delays of the real one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import boto3
+from moto.core.exceptions import JsonRESTError
+from moto.kms import models
+from moto.kms import utils as kms_utils
+from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+from moto.s3.exceptions import S3ClientError
+from moto.s3.models import S3Backend
+
+REGION, OTHER_REGION = "eu-central-1", "eu-west-1"
+KMS = models.KmsBackend
+_SWITCHES = ("disable_key", "enable_key", "schedule_key_deletion", "cancel_key_deletion")
+
+
+class Refused(JsonRESTError):
+    """An error of KMS by its name."""
+
+    code = 400
+
+
+class ObjectRefused(S3ClientError):
+    """An error of S3 because of a key."""
+
+    code = 400
+
+
+class Aws:
+    """The stand-in, as whoever owns the account sees it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.faults: list[str] = []
+        """Names of KMS errors that the next calls give, one each."""
+
+    def client(self, service: str, region: str = REGION) -> Any:
+        """A client with credentials that nobody checks."""
+        return boto3.client(
+            service, region_name=region, endpoint_url=self.url, aws_access_key_id="stand-in", aws_secret_access_key="x"
+        )
+
+    def key(self, *, multi_region: bool = False, usage: str = "ENCRYPT_DECRYPT") -> str:
+        """Make a key; returns its ARN."""
+        made = self.client("kms").create_key(MultiRegion=multi_region, KeyUsage=usage)
+        return made["KeyMetadata"]["Arn"]
+
+    def bucket(self, name: str) -> str:
+        """Make a bucket."""
+        self.client("s3").create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
+        return name
+
+    def deny(self, key: str, *actions: str) -> None:
+        """An explicit Deny in the key's policy; none lifts it."""
+        statements = [{"Effect": "Allow", "Principal": "*", "Action": "kms:*", "Resource": "*"}]
+        if actions:
+            statements.append({"Effect": "Deny", "Principal": "*", "Action": list(actions), "Resource": "*"})
+        policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
+        self.client("kms").put_key_policy(KeyId=key, PolicyName="default", Policy=policy)
+
+
+@contextmanager
+def aws(*, stock: bool = False) -> Iterator[Aws]:
+    """A running stand-in on a free port of this machine."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    stand_in = Aws(f"http://{host}:{port}")
+    try:
+        with _enforced(stand_in) if not stock else _nothing():
+            yield stand_in
+    finally:
+        server.stop()
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def _enforced(stand_in: Aws) -> Iterator[None]:
+    patches = [
+        patch.object(KMS, "encrypt", _guarded(stand_in, KMS.encrypt, "kms:Encrypt")),
+        patch.object(KMS, "generate_data_key", _guarded(stand_in, KMS.generate_data_key, "kms:GenerateDataKey")),
+        patch.object(KMS, "decrypt", _decrypting(stand_in)),
+        *(patch.object(KMS, name, _by_any_id(getattr(KMS, name))) for name in _SWITCHES),
+        patch.object(S3Backend, "put_object", _writing(S3Backend.put_object)),
+        patch.object(S3Backend, "get_object", _reading(S3Backend.get_object)),
+    ]
+    for one in patches:
+        one.start()
+    try:
+        yield
+    finally:
+        for one in patches:
+            one.stop()
+
+
+def _trouble(key: Any, action: str) -> str | None:
+    """Why a key may not be used; None where it may."""
+    for statement in json.loads(key.policy or "{}").get("Statement", []):
+        actions = statement.get("Action", [])
+        actions = [actions] if isinstance(actions, str) else actions
+        if statement.get("Effect") == "Deny" and (action in actions or "kms:*" in actions):
+            return "AccessDeniedException"
+    return {"Enabled": None, "Disabled": "DisabledException"}.get(key.key_state, "KMSInvalidStateException")
+
+
+def _check(stand_in: Aws, key: Any, action: str) -> None:
+    if stand_in.faults:
+        raise Refused(stand_in.faults.pop(0), "as asked for")
+    if (name := _trouble(key, action)) is not None:
+        raise Refused(name, f"{key.arn} may not be used for {action}")
+
+
+def _guarded(stand_in: Aws, real: Callable[..., Any], action: str) -> Callable[..., Any]:
+    def guarded(self: Any, key_id: str, *arguments: Any, **named: Any) -> Any:
+        key = self.keys.get(self.any_id_to_key_id(key_id))
+        if key is not None:
+            _check(stand_in, key, action)
+        return real(self, key_id, *arguments, **named)
+
+    return guarded
+
+
+def _decrypting(stand_in: Aws) -> Callable[..., Any]:
+    def decrypt(
+        self: Any, ciphertext_blob: bytes, encryption_context: dict[str, str], key_id: str | None = None
+    ) -> Any:
+        try:
+            cut = kms_utils._deserialize_ciphertext_blob(ciphertext_blob=ciphertext_blob).key_id
+        except Exception:
+            raise Refused("InvalidCiphertextException", "no ciphertext of KMS") from None
+        # moto keeps 36 characters of an id, and a multi-Region key's has 40.
+        every = {id for backend in models.kms_backends[self.account_id].values() for id in backend.keys}
+        wrote = next((id for id in every if id.startswith(cut)), None)
+        if wrote is None:
+            raise Refused("InvalidCiphertextException", "no key here wrote it")
+        asked = self.any_id_to_key_id(key_id) if key_id is not None else wrote
+        if asked in self.keys:
+            _check(stand_in, self.keys[asked], "kms:Decrypt")
+        if asked != wrote:
+            raise Refused("IncorrectKeyException", "another key encrypted it")
+        keys = {cut: self.keys[asked]}
+        found, _ = kms_utils.decrypt(keys, ciphertext_blob, encryption_context)
+        return found, self.keys[asked].arn
+
+    return decrypt
+
+
+def _by_any_id(real: Callable[..., Any]) -> Callable[..., Any]:
+    def switch(self: Any, key_id: str, *arguments: Any, **named: Any) -> Any:
+        days = named.get("pending_window_in_days", arguments[0] if arguments else 30)
+        if real.__name__ == "schedule_key_deletion" and not 7 <= days <= 30:
+            raise Refused("ValidationException", "PendingWindowInDays must be between 7 and 30")
+        return real(self, self.any_id_to_key_id(key_id), *arguments, **named)
+
+    return switch
+
+
+def _of_key(backend: Any, key_id: str | None, action: str) -> None:
+    """Refuse as S3 does what the key of an object does not let it do."""
+    if not key_id:
+        return
+    region = key_id.split(":")[3] if key_id.startswith("arn:") else REGION
+    kms = models.kms_backends[backend.account_id][region]
+    key = kms.keys.get(kms.any_id_to_key_id(key_id))
+    name = "NotFoundException" if key is None else _trouble(key, action)
+    if name is not None:
+        raise ObjectRefused("AccessDenied" if name == "AccessDeniedException" else f"KMS.{name}", f"{key_id}: {name}")
+
+
+def _writing(real: Callable[..., Any]) -> Callable[..., Any]:
+    def put_object(self: Any, *arguments: Any, **named: Any) -> Any:
+        _of_key(self, named.get("kms_key_id"), "kms:GenerateDataKey")
+        return real(self, *arguments, **named)
+
+    return put_object
+
+
+def _reading(real: Callable[..., Any]) -> Callable[..., Any]:
+    def get_object(self: Any, *arguments: Any, **named: Any) -> Any:
+        found = real(self, *arguments, **named)
+        _of_key(self, getattr(found, "kms_key_id", None), "kms:Decrypt")
+        return found
+
+    return get_object
