@@ -30,7 +30,7 @@ from resources.developing import Developer
 from resources.keys import open_key_store
 from resources.lake import Lake
 from resources.settings import Settings
-from resources.spark_compute import SparkCompute
+from resources.spark_compute import SparkCompute, end_session
 from transforms.images import Limits, develop
 from transforms.landing_protocol import Position
 from transforms.tables import RAW_IMAGES
@@ -72,7 +72,7 @@ def _backends(folder: Path) -> list[Figure]:
                 Figure(f"developed: {name}", IMAGES / cpu, "images/CPU-s", detail=f"{IMAGES / wall:.0f} images/s"),
                 Figure("  CPU against the plain function", cpu / plain, "times", detail=f"{wall:.1f} s wall time"),
             ]
-    _end_session()
+    end_session()
     return figures
 
 
@@ -222,11 +222,3 @@ def _cpu() -> float:
             continue
         total += times.user + times.system + times.children_user + times.children_system
     return total
-
-
-def _end_session() -> None:
-    from pyspark.sql import SparkSession
-
-    session = SparkSession.getActiveSession()
-    if session is not None:
-        session.stop()

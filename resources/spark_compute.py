@@ -153,6 +153,26 @@ _FIXED = {
 }
 
 
+def end_session() -> None:
+    """End the process's session and its Java process; harmless where there is none."""
+    from pyspark import SparkContext
+    from pyspark.sql import SparkSession
+
+    session = SparkSession.getActiveSession()
+    if session is not None:
+        session.stop()
+    gateway = SparkContext._gateway
+    if gateway is None:
+        return
+    gateway.shutdown()
+    process = getattr(gateway, "proc", None)
+    if process is not None:
+        # Java ends with its standard input; who waits for nobody leaves a zombie.
+        process.stdin.close()
+        process.wait(30)
+    SparkContext._gateway = SparkContext._jvm = None
+
+
 def on_executor(
     run: Callable[..., Iterator[pa.RecordBatch]],
     result: pa.Schema,

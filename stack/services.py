@@ -40,8 +40,9 @@ RECOGNISER = "recogniser"
 # Waves in which services stop: the reverse of what each needs. Known without any settings, so that `down` always works.
 STOP_WAVES = (
     ("uploads-1", "uploads-2", "streams", "recogniser", "webserver", "daemon"),
-    ("code-server", "mlflow", *spark_cluster.WORKERS),
-    ("kafka", "postgres", "s3", spark_cluster.MASTER),
+    ("code-server", "mlflow"),
+    ("kafka", "postgres", "s3", *spark_cluster.WORKERS),
+    (spark_cluster.MASTER,),
 )
 # What of the caller's environment a service may see. Locale and folders; nothing that could hold a secret.
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "JAVA_HOME", "USER", "LOGNAME")

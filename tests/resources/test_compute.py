@@ -30,7 +30,7 @@ from resources.failures import is_permanent
 from resources.featuring import compute_features
 from resources.recognising import recognise
 from resources.settings import Settings
-from resources.spark_compute import SparkCompute
+from resources.spark_compute import SparkCompute, end_session
 from tests.resources.developing.bronze_rows import DAY
 from tests.resources.developing.stage import LATER, Stage, picture, scan
 from tests.resources.learning.registry_in_memory import RegistryInMemory
@@ -63,11 +63,7 @@ def pool() -> Iterator[DecodePool]:
 def no_session_left() -> Iterator[None]:
     """A session holds a Java process: it ends with this module."""
     yield
-    from pyspark.sql import SparkSession
-
-    session = SparkSession.getActiveSession()
-    if session is not None:
-        session.stop()
+    end_session()
 
 
 def on_spark(stage: Stage, **changed: object) -> SparkCompute:

@@ -15,7 +15,7 @@ from deltalake import DeltaTable, QueryBuilder
 
 from resources.lake import Lake
 from resources.settings import Settings
-from resources.spark_compute import SparkCompute
+from resources.spark_compute import SparkCompute, end_session
 from tests.resources.test_lake import records
 from transforms.tables import RAW_IMAGES, TABLES, TableSpec
 
@@ -29,7 +29,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkCompute]:
     settings = Settings(home=home, spark_master="local[2]", spark_properties=home / "spark.conf")
     compute = SparkCompute(settings, Lake(str(home / "lake")).storage)
     yield compute
-    compute.session().stop()
+    end_session()
 
 
 def example(spec: TableSpec) -> pa.Table:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from resources.settings import Settings
-from stack import kafka
+from stack import kafka, spark_cluster
 from stack.dagster_home import instance
 from stack.errors import StackError
 from stack.paths import Layout, fits_sockets
@@ -22,6 +22,7 @@ from stack.supervision import configuration
 AWKWARD = Path('/srv/Fotos & "Bilder"/100%/ä ö')
 PORTS = {"kafka": 1, "kafka-controller": 2, "postgres": 3, "dagster": 4, "uploads-1": 5, "uploads-2": 6, "streams": 7}
 PORTS |= {"mlflow": 8, "recogniser": 9, "s3": 10}
+PORTS |= {name: number for number, name in enumerate(spark_cluster.PORTS, start=11)}
 
 
 def state_at(home: Path) -> StackState:
@@ -32,7 +33,7 @@ def state_at(home: Path) -> StackState:
 @pytest.fixture
 def every(monkeypatch: pytest.MonkeyPatch) -> list[Service]:
     state = state_at(AWKWARD)
-    state.lake = "s3"
+    state.lake, state.spark_cluster = "s3", True
     return services(Layout(AWKWARD), state, Settings(home=AWKWARD))
 
 
@@ -88,7 +89,15 @@ def test_a_home_of_before_the_stream_service_is_described_without_it():
 
 
 def test_one_service_brings_what_it_needs_and_nothing_else(every: list[Service]):
-    assert [service.name for service in select(every, ["daemon"])] == ["postgres", "s3", "code-server", "daemon"]
+    assert [service.name for service in select(every, ["daemon"])] == [
+        "postgres",
+        "s3",
+        "spark-master",
+        "spark-worker-1",
+        "spark-worker-2",
+        "code-server",
+        "daemon",
+    ]
     assert select(every, []) == every
     state = state_at(AWKWARD)
     in_a_folder = services(Layout(AWKWARD), state, Settings(home=AWKWARD))
@@ -96,7 +105,7 @@ def test_one_service_brings_what_it_needs_and_nothing_else(every: list[Service])
 
 
 def test_an_unknown_service_is_refused_with_the_valid_names(every: list[Service]):
-    with pytest.raises(StackError, match=r"'zookeeper'.*Valid ones: postgres, kafka, s3, code-server"):
+    with pytest.raises(StackError, match=r"'zookeeper'.*Valid ones: postgres, kafka, s3, spark-master, "):
         select(every, ["zookeeper"])
 
 
