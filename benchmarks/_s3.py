@@ -43,11 +43,6 @@ class S3Server:
         """The server's certificate and its key."""
         return self._layout.certificate(s3.S3), self._layout.key(s3.S3)
 
-    @property
-    def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
-
     def start(self) -> None:
         """Start, and wait until it answers."""
         s3.prepare(self._layout, self.port)

@@ -82,12 +82,12 @@ class Done:
 def run(home: Path, settings: Settings, console: Console, deadline: float, concurrency: int | None) -> Done:
     """The demo on a running stack: what has a label first, which is learned from; then what has none, named live."""
     from cli.account import Since, take_account
+    from cli.dagster_runs import dagster_url
     from cli.dataset import digits, photographs
     from cli.demo_learning import learn, look
     from cli.demo_live import send_live, wait_for_champion
     from cli.demo_report import Report, Seconds
     from cli.demo_shop import show_shop
-    from cli.quarantine import dagster_url
     from cli.sending import print_unsent, send_items
     from cli.sent import Sent
     from resources.kafka import watermarks
@@ -238,7 +238,7 @@ def _example(summary: Summary) -> str | None:
 def _where_to_look(home: Path, example: str | None, console: Console) -> None:
     from rich.markup import escape
 
-    from cli.quarantine import dagster_url
+    from cli.dagster_runs import dagster_url
     from cli.sending import doors_of
 
     door, ca = doors_of(home)[0], home / "tls" / "ca.crt"

@@ -58,30 +58,22 @@ def learn(home: Path, settings: Settings, console: Console, deadline: float) -> 
         PermanentFailure: the run failed; with its first error.
         TransientFailure: Dagster or MLflow are away, or the deadline passed.
     """
-    from cli.dagster_api import DagsterApi
-    from cli.quarantine import dagster_url, wait_for
+    from cli.dagster_runs import run_to_end, running_dagster
     from resources.failures import PermanentFailure
     from transforms.families import FAMILIES
 
     kept = ""
-    dagster = DagsterApi(dagster_url(home))
-    try:
-        with console.status("learning from what was sent") as spinner:
+    with running_dagster(home) as dagster:
 
-            def run_of(job: str) -> Run:
-                said = "naming what was sent" if job == NAMING_JOB else "learning from what was sent"
-                launched = dagster.launch(job, {})
-                return wait_for(
-                    dagster, job, launched, deadline, lambda run: spinner.update(f"{said}: {run.status.lower()}")
-                )
+        def run_of(job: str, doing: str) -> Run:
+            return run_to_end(dagster, job, {}, deadline, console, doing)
 
-            # The digits last: their run also names what is there.
-            runs = [run_of(TRAIN_JOB_OF.format(family.name)) for family in reversed(FAMILIES)]
-            # A challenger that is no better stops at the blocking check, which is as it should be.
-            if runs[-1].status != "SUCCESS" and (kept := why_not_promoted(settings)):
-                runs[-1] = run_of(NAMING_JOB)
-    finally:
-        dagster.close()
+        # The digits last: their run also names what is there.
+        train = [TRAIN_JOB_OF.format(family.name) for family in reversed(FAMILIES)]
+        runs = [run_of(job, "learning from what was sent") for job in train]
+        # A challenger that is no better stops at the blocking check, which is as it should be.
+        if runs[-1].status != "SUCCESS" and (kept := why_not_promoted(settings)):
+            runs[-1] = run_of(NAMING_JOB, "naming what was sent")
     found = look(settings, kept)
     failed = next((run for run in runs if run.status != "SUCCESS"), None)
     if found is None or failed is not None:

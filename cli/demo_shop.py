@@ -44,28 +44,17 @@ def show_shop(home: Path, settings: Settings, console: Console, deadline: float)
         PermanentFailure: the run failed; with its first error.
         TransientFailure: Dagster or PostgreSQL are away, or the deadline passed.
     """
-    from cli.dagster_api import DagsterApi
-    from cli.quarantine import dagster_url, wait_for
-    from resources.failures import PermanentFailure
+    from cli.dagster_runs import insist_on_success, run_to_end, running_dagster
     from resources.lake import open_lake
     from resources.shop_load import load
     from stack.state import stack_settings
     from transforms.shop_demo import demo_shop
 
-    dagster = DagsterApi(dagster_url(home))
-    try:
-        with console.status("loading the shop") as spinner:
-            loaded = load(stack_settings(home, "admin").postgres_dsn, demo_shop())
-            launched = dagster.launch(SHOP_JOB, {})
-            run = wait_for(
-                dagster, SHOP_JOB, launched, deadline, lambda run: spinner.update(f"the shop: {run.status.lower()}")
-            )
-    finally:
-        dagster.close()
-    if run.status != "SUCCESS":
-        raise PermanentFailure(
-            f"Run {run.id} of {run.job} ended as {run.status.lower()}: {run.error}. See {dagster.url}/runs/{run.id}."
-        )
+    with console.status("loading the shop"):
+        loaded = load(stack_settings(home, "admin").postgres_dsn, demo_shop())
+    with running_dagster(home) as dagster:
+        run = run_to_end(dagster, SHOP_JOB, {}, deadline, console, "the shop")
+        insist_on_success(dagster, run, "What was loaded stands; run it again when that is mended.")
     return _look(open_lake(settings), sum(loaded.added.values()))
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cli.context import current_home, current_settings, messages, output, plainly
+from cli.dagster_runs import insist_on_success, run_to_end, running_dagster
 
 JOB = "redevelop_days"
 OP = "days_to_redevelop"
@@ -36,10 +37,7 @@ def redevelop(
     ] = 3600.0,
 ) -> None:
     """Develop images of these days anew, after a limit, a decoder or the size of thumbnails changed."""
-    from cli.dagster_api import DagsterApi
-    from cli.quarantine import dagster_url, wait_for
     from resources.backfill import days_held
-    from resources.failures import PermanentFailure
     from resources.lake import open_lake
 
     try:
@@ -57,19 +55,8 @@ def redevelop(
         return
     begun = (since or datetime.now(UTC).replace(microsecond=0)).isoformat()
     config = {"first_day": f"{first:%Y-%m-%d}", "last_day": f"{last:%Y-%m-%d}", "not_before": begun}
-    dagster = DagsterApi(dagster_url(current_home()))
-    try:
-        run_id = dagster.launch(JOB, {"ops": {OP: {"config": config}}})
-        with messages().status("developing anew") as spinner:
-            run = wait_for(
-                dagster, JOB, run_id, deadline, lambda run: spinner.update(f"developing anew: {run.status.lower()}")
-            )
-    finally:
-        dagster.close()
-    if run.status != "SUCCESS":
-        raise PermanentFailure(
-            f"Run {run.id} of {JOB} ended as {run.status.lower()}: {run.error or 'it said nothing'}. What was done "
-            f"stands, and nothing is lost. See {dagster.url}/runs/{run.id}; to go on when that is mended, the same "
-            f"with --since {begun}"
-        )
+    with running_dagster(current_home()) as dagster:
+        run = run_to_end(dagster, JOB, {"ops": {OP: {"config": config}}}, deadline, messages(), "developing anew")
+        advice = "What was done stands, and nothing is lost; to go on when that is mended, the same with --since "
+        insist_on_success(dagster, run, advice + begun)
     console.print(f"Done, and shown in {dagster.url}/runs/{run.id}", soft_wrap=True)

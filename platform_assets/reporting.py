@@ -10,14 +10,15 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from html import escape
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
+if TYPE_CHECKING:
+    from resources.compute import Compute
+
 FEWEST_LABELS = 100
 """Fewer labels than these are not shown by class."""
-
-COMPUTED_ON = "computed on"
-"""Name under which a run says which backend did its work."""
 
 _ROW = 22
 _WIDTH = 480
@@ -31,6 +32,11 @@ def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> 
     lines = [" | ".join(headers), " | ".join("---" for _ in headers)]
     lines += [" | ".join(_cell(value) for value in row) for row in rows]
     return dg.MetadataValue.md("\n".join(f"| {line} |" for line in lines))
+
+
+def computed_on(far: "Compute | None") -> dict[str, str]:
+    """Which backend did a run's work; None is this process."""
+    return {"computed on": far.name if far is not None else "local"}
 
 
 def bar_chart(

@@ -17,12 +17,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 import pyarrow as pa
 
 from resources.compute import Compute, span_of
+from resources.data_files import files_of, read_file
+from resources.derived_tables import places_among
 from resources.develop_batches import DEVELOP, judged_of
 from resources.developed_rows import Bad, Good, processed_table, quarantined_table
 from resources.judging import Judged
@@ -32,6 +34,8 @@ from resources.status_telling import StatusWriter, tell
 from resources.tracked_table import TrackedTable
 from transforms.reasons import Reason
 from transforms.tables import IMAGE_FEATURES, PROCESSED_IMAGES, QUARANTINED_IMAGES, RAW_IMAGES
+
+Result = TypeVar("Result")
 
 COMMIT_TRIES = 20
 DARK = (Reason.KEY_DESTROYED, Reason.UNKNOWN_KEY, Reason.ERASED)
@@ -61,7 +65,7 @@ def days_held(lake: Lake, first: date, last: date) -> dict[date, int]:
     if last < first:
         raise ValueError(f"The days from {first} to {last} are none: the first must not be after the last.")
     found: dict[date, int] = {}
-    for file in _files(TrackedTable(lake, PROCESSED_IMAGES, developing_of)):
+    for file in files_of(TrackedTable(lake, PROCESSED_IMAGES, developing_of).handle):
         day = file["partition.day"]
         if first <= day <= last:
             found[day] = found.get(day, 0) + file["num_records"]
@@ -90,23 +94,21 @@ def redevelop_day(
             stands; the same call goes on from there.
     """
     done = Redeveloped(day)
-    for attempt in range(COMMIT_TRIES):
+
+    def attempt() -> Redeveloped:
         table = TrackedTable(lake, PROCESSED_IMAGES, developing_of)
-        files = [file for file in _files(table) if file["partition.day"] == day]
+        files = [file for file in files_of(table.handle) if file["partition.day"] == day]
         total = sum(file["num_records"] for file in files)
-        try:
-            for file in files:
-                bad = _redevelop_file(lake, compute, table, file["path"], day, not_before, now(), done)
-                tell(status, Judged(refused=bad))
-                if progress is not None:
-                    progress(done.rows + done.kept + done.done_before, total)
-            return done
-        except CommitConflict:
-            # Another writer was first, or upkeep joined the files: what is done is known by its time.
-            done.done_before = 0
-            if attempt == COMMIT_TRIES - 1:
-                raise
-    raise AssertionError("unreachable: the last try returns or raises")
+        # Of files that an earlier attempt rewrote: known by their time.
+        done.done_before = 0
+        for file in files:
+            bad = _redevelop_file(lake, compute, table, file, not_before, now(), done)
+            tell(status, Judged(refused=bad))
+            if progress is not None:
+                progress(done.rows + done.kept + done.done_before, total)
+        return done
+
+    return _until_committed(attempt)
 
 
 def remeasure_day(lake: Lake, day: date) -> int:
@@ -118,7 +120,8 @@ def remeasure_day(lake: Lake, day: date) -> int:
     Raises:
         TransientFailure: the lake is away, or other writers kept being first.
     """
-    for attempt in range(COMMIT_TRIES):
+
+    def attempt() -> int:
         table = TrackedTable(lake, IMAGE_FEATURES, featuring_of)
         made = pl.scan_delta(lake.ensure(PROCESSED_IMAGES)).filter(pl.col("day") == day)
         held = pl.scan_delta(table.handle).filter(pl.col("day") == day).collect()
@@ -127,31 +130,33 @@ def remeasure_day(lake: Lake, day: date) -> int:
         old = (joined["computed_at"] < joined["processed_at"]).fill_null(value=False)
         if not old.any():
             return 0
+        table.replace_days(held.filter(~old).to_arrow(), [day], {})
+        return int(old.sum())
+
+    return _until_committed(attempt)
+
+
+def _until_committed(attempt: Callable[[], Result]) -> Result:
+    """Try again where another writer was first, or upkeep joined the files; the last try's conflict is raised."""
+    for _ in range(COMMIT_TRIES - 1):
         try:
-            table.replace_days(held.filter(~old).to_arrow(), [day], {})
-            return int(old.sum())
+            return attempt()
         except CommitConflict:
-            if attempt == COMMIT_TRIES - 1:
-                raise
-    raise AssertionError("unreachable: the last try returns or raises")
-
-
-def _files(table: TrackedTable) -> list[dict[str, Any]]:
-    return pa.table(table.handle.get_add_actions(flatten=True)).to_pylist()
+            continue
+    return attempt()
 
 
 def _redevelop_file(
     lake: Lake,
     compute: Compute,
     table: TrackedTable,
-    path: str,
-    day: date,
+    file: dict[str, Any],
     not_before: datetime,
     at: datetime,
     done: Redeveloped,
 ) -> list[Bad]:
     """One file; returns what is no image any more."""
-    rows = _read(lake, path, day)
+    rows = read_file(lake, PROCESSED_IMAGES, file)
     if (rows["processed_at"] >= not_before).all():
         done.done_before += rows.height
         return []
@@ -171,7 +176,7 @@ def _redevelop_file(
     new = processed_table(fresh, [near[one.place] for one in fresh], at)
     old = pa.Table.from_pylist(kept, schema=PROCESSED_IMAGES.schema)
     _quarantine(lake, list(bad.values()), at)
-    table.replace_files([one for one in (new, old) if one.num_rows], [path])
+    table.replace_files([one for one in (new, old) if one.num_rows], [file["path"]])
     done.files += 1
     done.rows += len(fresh)
     done.kept += len(kept)
@@ -183,21 +188,9 @@ def _quarantine(lake: Lake, bad: list[Bad], at: datetime) -> None:
     if not bad:
         return
     table = TrackedTable(lake, QUARANTINED_IMAGES, developing_of)
-    held = pl.scan_delta(table.handle).filter(pl.col("offset").is_in([one.row["offset"] for one in bad]))
-    known = set(held.select(_PLACE).collect().iter_rows())
+    known = places_among(table.handle, [one.place for one in bad])
     table.append(quarantined_table([one for one in bad if one.place not in known], at), {})
 
 
 def _place(row: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(row[name] for name in _PLACE)
-
-
-def _read(lake: Lake, path: str, day: date) -> pl.DataFrame:
-    """The rows of one data file."""
-    import pyarrow.parquet as pq
-
-    with lake.reading(PROCESSED_IMAGES.name) as (filesystem, folder):
-        found = pl.from_arrow(pq.ParquetFile(f"{folder}/{path}", filesystem=filesystem).read())
-    if not isinstance(found, pl.DataFrame):
-        raise TypeError(type(found).__name__)
-    return found.with_columns(day=pl.lit(day)).select(PROCESSED_IMAGES.schema.names)

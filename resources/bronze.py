@@ -37,6 +37,10 @@ _ZERO = fixed_array(np.zeros(1, dtype=np.int32), pa.int32())[0]
 _GROUPS_AT_HAND = 2
 _FILES_AT_HAND = 8
 _ORIGIN = ("topic", "topic_id", "partition", "offset")
+_NO_END = 2**63 - 1
+
+Wanted = Mapping[Position, tuple[int, int]]
+"""Offsets to read of each partition: behind the first, up to the second."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ def read_since(
     *,
     handle: DeltaTable | None = None,
     spec: TableSpec = RAW_IMAGES,
+    until: Mapping[Position, int] | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Rows of bronze behind the given offsets, ordered by topic, partition and offset.
 
@@ -64,6 +69,7 @@ def read_since(
         batch_bytes: a batch holds about this many bytes of payload at most, or one record.
         handle: the snapshot to read; the newest when None.
         spec: a table that a topic lands in.
+        until: the last offset to read of each partition; to the end where it names none.
 
     Yields:
         Batches of the schema of bronze. A batch may hold rows of several partitions.
@@ -77,8 +83,9 @@ def read_since(
     with lake.reading(spec.name) as (filesystem, folder):
         files = _Files(filesystem, folder)
         pending = _Pending(batch_bytes)
-        groups = _groups(table, files, positions)
-        for _, runs in _ordered(files, groups, positions):
+        wanted = {at: (after, (until or {}).get(at, _NO_END)) for at, after in positions.items()}
+        groups = _groups(table, files, wanted)
+        for _, runs in _ordered(files, groups, wanted):
             for group, rows in runs:
                 yield from pending.add(files.rows(group, rows))
         yield from pending.rest()
@@ -153,20 +160,20 @@ class _Pending:
             yield from whole.combine_chunks().to_batches()
 
 
-def _groups(table: DeltaTable, files: _Files, positions: Mapping[Position, int]) -> Iterator[_Group]:
-    """Row groups that may hold a row behind one of the positions."""
-    wanted = [f"{bound}.{name}" for bound in ("min", "max") for name in _ORIGIN]
+def _groups(table: DeltaTable, files: _Files, wanted: Wanted) -> Iterator[_Group]:
+    """Row groups that may hold a wanted row."""
+    ends = [f"{bound}.{name}" for bound in ("min", "max") for name in _ORIGIN]
     actions = pa.table(table.get_add_actions(flatten=True))
-    names = [name for name in ("path", "partition.day", *wanted) if name in actions.column_names]
+    names = [name for name in ("path", "partition.day", *ends) if name in actions.column_names]
     for action in actions.select(names).to_pylist():
         bounds = {name: (action.get(f"min.{name}"), action.get(f"max.{name}")) for name in _ORIGIN}
-        if not _may_hold(bounds, positions):
+        if not _may_hold(bounds, wanted):
             continue
         metadata = files.file(action["path"]).metadata
         columns = {metadata.schema.column(place).path: place for place in range(metadata.num_columns)}
         for index in range(metadata.num_row_groups):
             group = metadata.row_group(index)
-            if _may_hold({name: _bounds(group.column(columns[name])) for name in _ORIGIN}, positions):
+            if _may_hold({name: _bounds(group.column(columns[name])) for name in _ORIGIN}, wanted):
                 yield _Group(action["path"], index, action["partition.day"])
 
 
@@ -175,46 +182,45 @@ def _bounds(column: Any) -> tuple[Any, Any]:
     return (statistics.min, statistics.max) if statistics is not None and statistics.has_min_max else (None, None)
 
 
-def _may_hold(bounds: Mapping[str, tuple[Any, Any]], positions: Mapping[Position, int]) -> bool:
-    """Whether these bounds (None: unknown) leave room for a row behind one of the positions."""
+def _may_hold(bounds: Mapping[str, tuple[Any, Any]], wanted: Wanted) -> bool:
+    """Whether these bounds (None: unknown) leave room for a wanted row."""
 
     def inside(name: str, value: Any) -> bool:
         low, high = bounds[name]
         return (low is None or low <= value) and (high is None or value <= high)
 
-    last = bounds["offset"][1]
+    first, last = bounds["offset"]
     return any(
-        (last is None or last > offset)
+        (last is None or last > after)
+        and (first is None or first <= end)
         and inside("partition", at.partition)
         and inside("topic_id", at.topic_id)
         and inside("topic", at.topic)
-        for at, offset in positions.items()
+        for at, (after, end) in wanted.items()
     )
 
 
 def _ordered(
-    files: _Files, groups: Iterator[_Group], positions: Mapping[Position, int]
+    files: _Files, groups: Iterator[_Group], wanted: Wanted
 ) -> Iterator[tuple[Position, Iterator[tuple[_Group, np.ndarray]]]]:
     """For each position, runs of rows of one row group, together ordered by offset."""
-    found: dict[Position, list[tuple[_Group, np.ndarray, np.ndarray]]] = {at: [] for at in sorted(positions)}
+    found: dict[Position, list[tuple[_Group, np.ndarray, np.ndarray]]] = {at: [] for at in sorted(wanted)}
     for group in groups:
-        for at, offsets, rows in _places(files, group, positions):
+        for at, offsets, rows in _places(files, group, wanted):
             found[at].append((group, offsets, rows))
     for at, parts in found.items():
         if parts:
             yield at, _runs(parts)
 
 
-def _places(
-    files: _Files, group: _Group, positions: Mapping[Position, int]
-) -> Iterator[tuple[Position, np.ndarray, np.ndarray]]:
-    """Offsets behind each position in a row group, and their places in it."""
+def _places(files: _Files, group: _Group, wanted: Wanted) -> Iterator[tuple[Position, np.ndarray, np.ndarray]]:
+    """Offsets of each wanted stretch in a row group, and their places in it."""
     columns = files.file(group.path).read_row_group(group.index, columns=list(_ORIGIN), use_threads=False)
     columns = columns.cast(pa.schema([RAW_IMAGES.schema.field(name) for name in _ORIGIN])).combine_chunks()
     offsets = integers(columns.column("offset"), np.int64)
     partitions = integers(columns.column("partition"), np.int32)
-    for at, known in positions.items():
-        mask = (offsets > known) & (partitions == at.partition)
+    for at, (after, end) in wanted.items():
+        mask = (offsets > after) & (offsets <= end) & (partitions == at.partition)
         if not mask.any():
             continue
         for name, value in (("topic_id", at.topic_id), ("topic", at.topic)):

@@ -12,9 +12,8 @@ differ (tests/resources/test_compute.py).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol
 
 import polars as pl
 import pyarrow as pa
@@ -22,7 +21,7 @@ import pyarrow as pa
 from resources.bronze import read_since
 from resources.decoding import DecodePool
 from resources.failures import PermanentFailure, TransientFailure
-from resources.keys import Keys, open_key_store
+from resources.keys import Keys
 from resources.lake import Lake
 from resources.settings import Settings
 from transforms.landing_protocol import Position
@@ -32,7 +31,8 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 LOCAL, SPARK = "local", "spark"
-BACKENDS = (LOCAL, SPARK)
+BATCH_BYTES = 16 * 1024 * 1024
+"""Payload that a function is given at a time, here."""
 
 
 class ComputeRefused(PermanentFailure):
@@ -106,49 +106,26 @@ class LocalCompute:
     name = LOCAL
     span_rows = 512
 
-    def __init__(self, lake: Lake, tools: Tools, batch_bytes: int = 16 * 1024 * 1024) -> None:
+    def __init__(self, lake: Lake, tools: Tools) -> None:
         self._lake = lake
         self._tools = tools
-        self._batch_bytes = batch_bytes
 
     def map_batches(self, function: BatchFunction, span: Span) -> Iterator[pa.RecordBatch]:
         """See `Compute.map_batches`."""
         return function.run(self._tools, self._batches(function, span))
 
     def _batches(self, function: BatchFunction, span: Span) -> Iterator[pa.RecordBatch]:
-        after = {at: first for at, (first, _) in span.bounds.items()}
         handle = self._lake.open(span.spec.name)
         if handle.version() != span.version:
             handle.load_as_version(span.version)
-        if span.spec.row_group_by is not None:
-            for batch in read_since(self._lake, after, self._batch_bytes, handle=handle, spec=span.spec):
-                table = pl.DataFrame(pa.table(batch)).filter(within(span)).select(function.columns)
-                yield from table.to_arrow(compat_level=pl.CompatLevel.oldest()).to_batches()
+        if span.spec.row_group_by is None:
+            rows = pl.scan_delta(handle).filter(within(span)).select(function.columns).collect()
+            yield from rows.to_arrow(compat_level=pl.CompatLevel.oldest()).to_batches()
             return
-        rows = pl.scan_delta(handle).filter(within(span)).select(function.columns).collect()
-        yield from rows.to_arrow(compat_level=pl.CompatLevel.oldest()).to_batches()
-
-
-class Tooling:
-    """Tools of this process by its own settings, made when first asked for; a context manager, which closes them."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._stack = ExitStack()
-        self._tools: Tools | None = None
-
-    def tools(self) -> Tools:
-        """The tools."""
-        if self._tools is None:
-            pool = self._stack.enter_context(DecodePool(self._settings))
-            self._tools = Tools(self._settings, open_key_store(self._settings), pool)
-        return self._tools
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        # Bronze: images are read row group by row group, in bounded memory.
+        after = {at: first for at, (first, _) in span.bounds.items()}
+        for batch in read_since(self._lake, after, BATCH_BYTES, handle=handle, spec=span.spec, until=span.to):
+            yield batch.select(list(function.columns))
 
 
 def within(span: Span) -> pl.Expr:

@@ -114,12 +114,9 @@ class ComputeResource(dg.ConfigurableResource):
         Raises:
             ComputeRefused: it is not installed here; says how to get it.
         """
-        settings = self.settings.load()
-        if settings.compute_assets.get(asset, settings.compute) == "local":
-            return None
         from resources.compute import far_compute
 
-        return far_compute(settings, lake, asset)
+        return far_compute(self.settings.load(), lake, asset)
 
 
 class RegistryResource(dg.ConfigurableResource):

@@ -109,11 +109,11 @@ class DerivedTables:
 
     def quarantined_among(self, places: Collection[Place]) -> set[Place]:
         """Those of the places (topic id, partition, offset) that are in quarantine."""
-        return _among(self._quarantined.handle, places)
+        return places_among(self._quarantined.handle, places)
 
     def processed_among(self, places: Collection[Place]) -> set[Place]:
         """Those of the places (topic id, partition, offset) whose records made a row of processed_images."""
-        return _among(self._processed.handle, places)
+        return places_among(self._processed.handle, places)
 
     def add_quarantined(self, refused: Sequence[Bad], positions: Mapping[Position, int], at: datetime) -> list[Bad]:
         """Commit those refused records that are in neither table yet, and the offsets; returns the records committed.
@@ -222,7 +222,8 @@ class DerivedTables:
                 looks.ids.append(row.id)
 
 
-def _among(handle: DeltaTable, places: Collection[Place]) -> set[Place]:
+def places_among(handle: DeltaTable, places: Collection[Place]) -> set[Place]:
+    """Those of the places (topic id, partition, offset) that a table has a row of."""
     if not places:
         return set()
     offsets = [offset for _, _, offset in places]

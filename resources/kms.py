@@ -131,14 +131,14 @@ class KmsKeyProvider:
             raise self._refused(call, code, advice) from error
         except BotoCoreError as error:
             raise KeyUnavailable(
-                f"KMS cannot be asked: tried to {_said(call)} the key {self._key} at {self._where()}, got {error}. "
+                f"KMS cannot be asked: tried {_said(call)} of the key {self._key} at {self._where()}, got {error}. "
                 "Look at the network, the region (aws_region) and this process's role; nothing was opened or sealed.",
                 {"cmk": self._key},
             ) from error
 
     def _refused(self, call: str, code: str, advice: str) -> KeyUnavailable:
         return KeyUnavailable(
-            f"KMS refuses: tried to {_said(call)} the customer-managed key {self._key} at {self._where()}, it answered "
+            f"KMS refuses: tried {_said(call)} of the customer-managed key {self._key} at {self._where()}, it answered "
             f"{code}. {advice}",
             {"cmk": self._key, "code": code},
         )
@@ -182,4 +182,5 @@ def _context(kind: str, name: str) -> dict[str, str]:
 
 
 def _said(call: str) -> str:
-    return call.replace("_key", "").replace("_", " ")
+    """The name of the operation, as KMS has it."""
+    return call.title().replace("_", "")

@@ -32,6 +32,8 @@ SCHEMES = (*S3_SCHEMES, "az", "gs")
 CONNECT_SECONDS, ANSWER_SECONDS = 5, 30
 TRIES, TRY_SECONDS = 8, 60
 """A store that answers 503 or nothing is asked again so often, for so long; then the run fails."""
+FIRST_PAUSE = "500ms"
+"""At least this is waited between two tries of delta-rs."""
 
 
 class StorageRefused(PermanentFailure):
@@ -86,8 +88,9 @@ class Storage:
             **{f"aws_{name}": value for name, value in self._s3_config().items()},
             "timeout": f"{ANSWER_SECONDS}s",
             "connect_timeout": f"{CONNECT_SECONDS}s",
-            # How often and how long it tries again is delta-rs's own default (ten times, three minutes): polars reads
-            # these options too, and takes no text for a number of tries.
+            # How often it tries again is delta-rs's own default (ten times): polars reads these options too, and takes
+            # no text for a number of tries. But from 100 ms on the ten are over before a server has started again.
+            "backoff_config.init_backoff": FIRST_PAUSE,
             **({"allow_http": "true"} if self.endpoint.startswith("http://") else {}),
         }
 

@@ -317,6 +317,11 @@ class Settings(BaseSettings):
         return self.lake or str(self.home.absolute() / "lake")
 
     @property
+    def jvm_root(self) -> Path:
+        """The folder with one folder of jars for each part in Java: kafka, s3, spark."""
+        return self.jars.parent if self.jars else Path(__file__).resolve().parents[1] / "jvm" / "target"
+
+    @property
     def keys_root(self) -> str:
         """Root URI or folder of the key store."""
         return self.keys or str(self.home.absolute() / "keys")

@@ -22,9 +22,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from resources.compute import SPARK, BatchFunction, ComputeRefused, ComputeUnavailable, Span
+from resources.compute import SPARK, BatchFunction, ComputeRefused, ComputeUnavailable, Span, Tools
+from resources.decoding import DecodePool
+from resources.keys import open_key_store
 from resources.object_storage import Storage
-from resources.settings import Settings
+from resources.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
@@ -180,18 +182,16 @@ def on_executor(
     batches: Iterator[pa.RecordBatch],
 ) -> Iterator[pa.RecordBatch]:
     """What an executor's Python process runs; its tools stay for its next task."""
-    tools = _tools(tuple(sorted((name, value) for name, value in settings.items())))
+    tools = _tools(tuple(sorted(settings.items())))
     for batch in run(tools, batches):
         yield batch.cast(result)
 
 
 @functools.cache
-def _tools(given: tuple[tuple[str, Any], ...]) -> Any:
-    from resources.compute import Tooling
-    from resources.settings import load_settings
-
-    # One task runs in this process at a time: one decoding process beside it keeps one core busy.
-    return Tooling(load_settings({**dict(given), "decode_workers": 1})).tools()
+def _tools(given: tuple[tuple[str, Any], ...]) -> Tools:
+    # One task runs in this process at a time: one decoding process, which ends with this one, keeps a core busy.
+    settings = load_settings({**dict(given), "decode_workers": 1})
+    return Tools(settings, open_key_store(settings), DecodePool(settings))
 
 
 def _within(span: Span) -> Column:
@@ -209,13 +209,13 @@ def _within(span: Span) -> Column:
 
 
 def _jars(settings: Settings) -> Path:
-    folder = settings.jars.parent if settings.jars else Path(__file__).resolve().parents[1] / "jvm" / "target"
-    if not any((folder / SPARK).glob("delta-spark_*.jar")):
+    folder = settings.jvm_root / SPARK
+    if not any(folder.glob("delta-spark_*.jar")):
         raise ComputeRefused(
-            f"The backend is Spark, and its jars are not in {folder / SPARK}: run `make jars-spark` "
+            f"The backend is Spark, and its jars are not in {folder}: run `make jars-spark` "
             "(mvn --file jvm/spark/pom.xml package)."
         )
-    return folder / SPARK
+    return folder
 
 
 def _trust(storage: Storage, home: Path) -> str:
@@ -229,7 +229,11 @@ def _trust(storage: Storage, home: Path) -> str:
     certificates = load_pem_x509_certificates(storage.ca.read_bytes())
     entries = [PKCS12Certificate(one, f"authority-{number}".encode()) for number, one in enumerate(certificates)]
     path = home.absolute() / "tls" / "spark-trust.p12"
-    path.write_bytes(serialize_java_truststore(entries, NoEncryption()))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Whole or not at all: another run may be starting with it.
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch.write_bytes(serialize_java_truststore(entries, NoEncryption()))
+    scratch.replace(path)
     return f"-Djavax.net.ssl.trustStore={path} -Djavax.net.ssl.trustStoreType=PKCS12"
 
 

@@ -20,9 +20,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 
+from resources.data_files import files_of, read_file
 from resources.event_log import EventLog
 from resources.lake import Lake
 from transforms.scd2 import UPSERT, changes, check_events, fold, touched
@@ -105,7 +104,7 @@ class VersionTable:
         gone, new = changes(before, after, self._key)
         whose = [*self._key, "effective_date"]
         touching = set(standing.join(gone, on=whose, how="semi")["path"])
-        files = [file for file in self._files() if file["path"] in touching]
+        files = [file for file in files_of(self.handle) if file["path"] in touching]
         self._commit(self._rewritten(files, gone, new, standing.select(*whose, "path")), files)
         return Refreshed(
             events=fresh.height,
@@ -125,7 +124,7 @@ class VersionTable:
         """
         events, rejected = check_events(self._events(), self._key)
         history = fold(events, self._key)
-        files = self._files()
+        files = files_of(self.handle)
         parts = [history.filter(pl.col("current_flag") == flag) for flag in (True, False)]
         data = [part.slice(start, FILE_ROWS) for part in parts for start in range(0, part.height, FILE_ROWS)]
         self._commit(data, files)
@@ -172,7 +171,7 @@ class VersionTable:
 
     def _rows(self, current: bool, keys: pl.DataFrame) -> pl.DataFrame:
         """The standing versions of some keys, with the path of the file that holds each."""
-        empty = _frame(self._spec.schema.empty_table()).with_columns(path=pl.lit(None, pl.String))
+        empty = pl.DataFrame(self._spec.schema.empty_table()).with_columns(path=pl.lit(None, pl.String))
         found = [
             self._read(file, keys).with_columns(path=pl.lit(file["path"])) for file in self._holding(current, keys)
         ]
@@ -193,13 +192,8 @@ class VersionTable:
 
     def _read(self, file: dict[str, Any], keys: pl.DataFrame | None = None) -> pl.DataFrame:
         """The rows of one file, of some keys where they are given."""
-        with self._lake.reading(self._spec.name) as (filesystem, folder):
-            source = pq.ParquetFile(f"{folder}/{file['path']}", filesystem=filesystem)
-            rows = source.read()
-        frame = _frame(rows).with_columns(current_flag=pl.lit(file["partition.current_flag"]))
-        if keys is not None:
-            frame = frame.join(keys, on=self._key, how="semi")
-        return frame.select(self._spec.schema.names)
+        frame = read_file(self._lake, self._spec, file)
+        return frame if keys is None else frame.join(keys, on=self._key, how="semi")
 
     def _commit(self, data: Iterable[pl.DataFrame], files: Iterable[dict[str, Any]]) -> None:
         moved = {self._folded_id: self._log.rows, self._generation_id: self._log.generation}
@@ -208,24 +202,14 @@ class VersionTable:
         self._lake.replace_files(self.handle, self._spec, tables, paths, moved, after=self._seen)
         self._seen = {**moved}
 
-    def _files(self) -> list[dict[str, Any]]:
-        return pa.table(self.handle.get_add_actions(flatten=True)).to_pylist()
-
     def _holding(self, current: bool, keys: pl.DataFrame) -> Iterator[dict[str, Any]]:
         """Files that may hold a version of these keys, by their statistics."""
         first = self._key[0]
         wanted = keys[first].unique().sort().to_list()
-        for file in self._files():
+        for file in files_of(self.handle):
             if file["partition.current_flag"] is not current or not wanted:
                 continue
             low, high = file.get(f"min.{first}"), file.get(f"max.{first}")
             place = 0 if low is None else bisect_left(wanted, low)
             if place < len(wanted) and (high is None or wanted[place] <= high):
                 yield file
-
-
-def _frame(rows: pa.Table) -> pl.DataFrame:
-    frame = pl.from_arrow(rows)
-    if not isinstance(frame, pl.DataFrame):  # a table never gives a series
-        raise TypeError(type(frame).__name__)
-    return frame

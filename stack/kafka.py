@@ -49,7 +49,7 @@ def java() -> Path | None:
 
 def jars(settings: Settings) -> Path:
     """The folder with Kafka's jars: the setting's, else where jvm/pom.xml puts them beside this source tree."""
-    return settings.jars or Path(__file__).resolve().parents[1] / "jvm" / "target" / "kafka"
+    return settings.jars or settings.jvm_root / "kafka"
 
 
 def has_jars(folder: Path) -> bool:

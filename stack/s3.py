@@ -11,7 +11,7 @@ import secrets
 import ssl
 from pathlib import Path
 
-from resources.object_storage import S3_SCHEMES
+from resources.object_storage import Storage, read_credentials
 from resources.settings import Settings
 from stack.kafka import as_properties, java
 from stack.paths import Layout, write_private
@@ -26,14 +26,8 @@ LAKE_ON_S3 = f"s3://{BUCKET}/lake"
 
 def jar(settings: Settings) -> Path:
     """The server's jar: beside Kafka's, in the folder that `make jars-s3` fills."""
-    folder = settings.jars.parent if settings.jars else Path(__file__).resolve().parents[1] / "jvm" / "target"
-    found = sorted((folder / "s3").glob("s3proxy-*.jar"))
-    return found[-1] if found else folder / "s3" / "s3proxy.jar"
-
-
-def wants_s3(lake: str | None) -> bool:
-    """Whether a lake's root is one that this server keeps."""
-    return lake is not None and lake.partition("://")[0] in S3_SCHEMES
+    folder = settings.jvm_root / S3
+    return next(iter(sorted(folder.glob("s3proxy-*.jar"))), folder / "s3proxy.jar")
 
 
 def command(layout: Layout, settings: Settings) -> list[str]:
@@ -66,8 +60,6 @@ def prepare(layout: Layout, port: int) -> None:
 def answers(layout: Layout, port: int) -> str | None:
     """None where the bucket answers a signed question, else what was wrong."""
     from botocore.exceptions import BotoCoreError, ClientError
-
-    from resources.object_storage import Storage, read_credentials
 
     storage = Storage(LAKE_ON_S3, endpoint(port), REGION, layout.ca, read_credentials(layout.s3_credentials))
     try:
@@ -102,8 +94,6 @@ def _key_store(layout: Layout) -> Path:
 
 
 def _access_key(layout: Layout) -> tuple[str, str]:
-    from resources.object_storage import read_credentials
-
     path = layout.s3_credentials
     if not path.is_file():
         key_id, secret = f"DARKROOM{secrets.token_hex(6).upper()}", secrets.token_hex(20)

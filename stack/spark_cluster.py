@@ -12,6 +12,7 @@ from __future__ import annotations
 import secrets
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from stack.errors import StackError
 from stack.paths import Layout, write_private
@@ -111,25 +112,24 @@ def environment() -> dict[str, str]:
 
 def answers(name: str, ports: dict[str, int]) -> str | None:
     """None where the service says on its page that it works, else what was wrong. A worker has to have registered."""
+    found, master = _page(name, ports), _page(MASTER, ports)
+    for page in (found, master):
+        if isinstance(page, str):
+            return page
+    if name == MASTER:
+        return (
+            None if found.get("status") == "ALIVE" else f"the master says on its page that it is {found.get('status')}"
+        )
+    registered = {one["id"] for one in master.get("workers", []) if one.get("state") == "ALIVE"}
+    return None if found.get("id") in registered else f"{name} ({found.get('id')}) is not registered with the master"
+
+
+def _page(name: str, ports: dict[str, int]) -> Any:
+    """What a page says of its service; a sentence where it does not answer."""
     import httpx
 
     url = f"http://127.0.0.1:{ports[f'{name}-page']}/json/"
     try:
-        answer = httpx.get(url, timeout=5, trust_env=False)
-        found = answer.json()
+        return httpx.get(url, timeout=5, trust_env=False).json()
     except (httpx.HTTPError, ValueError) as error:
         return f"{url}: {error or type(error).__name__}"
-    if name == MASTER:
-        return None if found.get("status") == "ALIVE" else f"{url}: the master is {found.get('status')}"
-    registered = _registered(ports)
-    return None if found.get("id") in registered else f"{url}: not registered with the master ({found.get('id')})"
-
-
-def _registered(ports: dict[str, int]) -> set[str]:
-    import httpx
-
-    try:
-        found = httpx.get(f"http://127.0.0.1:{ports[f'{MASTER}-page']}/json/", timeout=5, trust_env=False).json()
-    except (httpx.HTTPError, ValueError):
-        return set()
-    return {one["id"] for one in found.get("workers", []) if one.get("state") == "ALIVE"}

@@ -22,7 +22,6 @@ from resources.lake import Lake
 SLOW_DOWN = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
 Fault = Literal["slow down", "answer lost", "connection cut", "body cut short", "denied"]
 DENIED = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>No.</Message></Error>"
-KMS_DISABLED = b"<?xml version='1.0'?><Error><Code>KMS.DisabledException</Code><Message>Disabled.</Message></Error>"
 
 
 @dataclass

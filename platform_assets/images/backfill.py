@@ -16,7 +16,7 @@ from pydantic import Field
 
 from platform_assets.failing import RETRY, told_to_dagster
 from platform_assets.images.replay import NO_RETRIES
-from platform_assets.reporting import COMPUTED_ON
+from platform_assets.reporting import computed_on
 from platform_assets.schema import asset_key, pool
 from resources.dagster_resources import ComputeResource, KeysResource, LakeResource, SettingsResource, StatusResource
 from transforms.tables import IMAGE_FEATURES, PROCESSED_IMAGES
@@ -108,7 +108,7 @@ def redevelop_one_day(
         "kept as they were, for they cannot be opened": done.kept,
         "to quarantine": done.quarantined,
         "done before": done.done_before,
-        COMPUTED_ON: backend.name if backend else "local",
+        **computed_on(backend),
     }
     context.log_event(
         dg.AssetMaterialization(

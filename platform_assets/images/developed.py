@@ -13,7 +13,7 @@ import dagster as dg
 
 from platform_assets.failing import RETRY, told_to_dagster
 from platform_assets.images.preview import delta_facts, preview
-from platform_assets.reporting import COMPUTED_ON, bar_chart, markdown_table
+from platform_assets.reporting import bar_chart, computed_on, markdown_table
 from platform_assets.schema import asset_key, pool, table_asset
 from resources.dagster_resources import ComputeResource, KeysResource, LakeResource, SettingsResource, StatusResource
 from transforms.reasons import Reason
@@ -67,7 +67,7 @@ def developed_images(
         "seconds by part": markdown_table(["part", "seconds"], [*result.seconds.items()]),
         "developed to": markdown_table(["topic", "partition", "offset"], positions),
         "commits": result.commits,
-        COMPUTED_ON: far.name if far else "local",
+        **computed_on(far),
         LANDED_BEFORE: dg.MetadataValue.json(landed),
     }
     reasons = {reason.value: count for reason, count in result.quarantined.items()}

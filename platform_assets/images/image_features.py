@@ -10,7 +10,7 @@ import dagster as dg
 
 from platform_assets.failing import RETRY, told_to_dagster
 from platform_assets.images.preview import delta_facts, preview
-from platform_assets.reporting import COMPUTED_ON, markdown_table
+from platform_assets.reporting import computed_on, markdown_table
 from platform_assets.schema import asset_key, pool, table_asset
 from platform_assets.table_checks import table_checks
 from resources.dagster_resources import ComputeResource, KeysResource, LakeResource
@@ -52,7 +52,7 @@ def image_features(
             "dropped rows": done.dropped,
             "images without features": markdown_table(["why", "images"], sorted(done.skipped.items())),
             "recipe": RECIPE,
-            COMPUTED_ON: far.name if far else "local",
+            **computed_on(far),
             "numbers in a vector": COUNT,
             "computed to": markdown_table(["topic", "partition", "offset"], positions),
             **facts,

@@ -12,7 +12,7 @@ import dagster as dg
 from platform_assets.failing import RETRY, told_to_dagster
 from platform_assets.images.preview import delta_facts, preview
 from platform_assets.recognition.names import champion_key
-from platform_assets.reporting import COMPUTED_ON, label_chart, markdown_table
+from platform_assets.reporting import computed_on, label_chart, markdown_table
 from platform_assets.schema import LEARNING, asset_key, pool, table_asset
 from platform_assets.table_checks import table_checks
 from resources.dagster_resources import ComputeResource, KeysResource, LakeResource, RegistryResource
@@ -93,7 +93,7 @@ def recognised_images(
         metadata={
             "new rows": sum(one.rows for one in followed),
             "dropped rows": sum(one.dropped for one in followed),
-            COMPUTED_ON: far.name if far else "local",
+            **computed_on(far),
             **told,
             **facts,
             "preview": shown,

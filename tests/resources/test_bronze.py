@@ -64,10 +64,12 @@ def land(lake: Lake, *tables: pa.Table) -> None:
         lake.append(handle, RAW_IMAGES, table)
 
 
-def seen(lake: Lake, positions: dict[Position, int], batch_bytes: int = ALL) -> list[tuple[int, int]]:
+def seen(
+    lake: Lake, positions: dict[Position, int], batch_bytes: int = ALL, until: dict[Position, int] | None = None
+) -> list[tuple[int, int]]:
     """(partition, offset) in the order in which they are read."""
     pairs: list[tuple[int, int]] = []
-    for batch in read_since(lake, positions, batch_bytes):
+    for batch in read_since(lake, positions, batch_bytes, until=until):
         assert batch.schema.equals(RAW_IMAGES.schema)
         assert batch.column("key").to_pylist() == [str(o).encode() for o in batch.column("offset").to_pylist()]
         pairs += zip(batch.column("partition").to_pylist(), batch.column("offset").to_pylist(), strict=True)
@@ -95,6 +97,12 @@ def test_only_rows_behind_each_partitions_own_offset_are_read(lake: Lake) -> Non
     assert seen(lake, {at(1): 7}) == [(1, 8), (1, 9)]
     assert seen(lake, {at(0): 11, at(1): 9}) == []
     assert seen(lake, {}) == []
+
+
+def test_an_end_is_the_last_offset_read_of_its_partition_and_of_no_other(lake: Lake) -> None:
+    land(lake, pa.concat_tables([records(0, range(10)), records(1, range(10))]), records(0, range(10, 12)))
+    assert seen(lake, {at(0): 7, at(1): 8}, until={at(0): 10}) == [(0, 8), (0, 9), (0, 10), (1, 9)]
+    assert seen(lake, {at(0): 7}, until={at(0): 7}) == []
 
 
 def test_another_topic_and_an_older_life_of_the_same_are_told_apart(lake: Lake) -> None:
@@ -127,6 +135,12 @@ def test_files_and_row_groups_that_hold_nothing_new_are_not_read(lake: Lake, mon
     assert seen(lake, {at(1): 89}) == [(1, offset) for offset in range(90, 100)]
     assert len(opened) == 1
     assert set(groups) == {1}
+    opened.clear()
+    assert seen(lake, {at(0): 9, at(1): 9}, until={at(0): 19, at(1): 12}) == [
+        *((0, offset) for offset in range(10, 20)),
+        *((1, offset) for offset in range(10, 13)),
+    ]
+    assert len(opened) == 1, "nor those behind the end"
 
 
 def test_a_batch_holds_no_more_than_asked_for_or_one_record(lake: Lake) -> None:

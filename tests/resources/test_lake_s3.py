@@ -10,6 +10,7 @@ from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from benchmarks._s3 import S3Server
@@ -114,8 +115,6 @@ def test_an_answer_that_is_cut_short_is_read_again_or_fails_and_never_gives_half
     rule = relay.after("GET", DATA, "body cut short")
     with lake.reading(SMALL.name) as (filesystem, folder):
         (path,) = [row["path"] for row in pa.table(handle.get_add_actions(flatten=True)).to_pylist()]
-        import pyarrow.parquet as pq
-
         try:
             assert pq.read_table(f"{folder}/{path}", filesystem=filesystem).num_rows == 5000
         except (LakeUnavailable, OSError):

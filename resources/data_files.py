@@ -1,0 +1,36 @@
+"""Data files of a Delta table, one by one: for writers that rewrite some of them and leave the others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+
+from resources.lake import Lake
+from transforms.table_spec import TableSpec
+
+
+def files_of(handle: DeltaTable) -> list[dict[str, Any]]:
+    """The files of this snapshot, as the log tells of them: `path`, `num_records`, `partition.NAME`, `min.NAME`..."""
+    return pa.table(handle.get_add_actions(flatten=True)).to_pylist()
+
+
+def read_file(lake: Lake, spec: TableSpec, file: dict[str, Any]) -> pl.DataFrame:
+    """The rows of one file that `files_of` named, with the table's columns.
+
+    Columns that the table is partitioned by stand in no file, and one that the table got later in none that is older:
+    the first are taken from the log, the second are null.
+    """
+    with lake.reading(spec.name) as (filesystem, folder):
+        rows = pq.ParquetFile(f"{folder}/{file['path']}", filesystem=filesystem).read()
+    frame = pl.DataFrame(rows)
+    kinds = pl.DataFrame(spec.schema.empty_table()).schema
+    missing = [
+        pl.lit(file.get(f"partition.{name}"), dtype=kinds[name]).alias(name)
+        for name in spec.schema.names
+        if name not in frame.columns
+    ]
+    return frame.with_columns(missing).select(spec.schema.names)
