@@ -90,12 +90,12 @@ def why_not_promoted(settings: Settings) -> str:
     from resources.keys import open_key_store
     from resources.lake import open_lake
     from resources.learning import compare
-    from resources.mlflow_registry import ModelRegistry
+    from resources.mlflow_registry import open_registry
     from resources.training_set import read_training_set
     from transforms.families import DIGITS
 
     rows = read_training_set(open_lake(settings), open_key_store(settings), DIGITS)
-    verdict = compare(ModelRegistry(settings.mlflow_url), rows, DIGITS, settings.recognition_floor)
+    verdict = compare(open_registry(settings), rows, DIGITS, settings.recognition_floor)
     return verdict.sentence if verdict.champion is not None and not verdict.passed else ""
 
 
@@ -106,14 +106,14 @@ def look(settings: Settings, kept: str = "") -> Learning | None:
     from resources.keys import open_key_store
     from resources.lake import open_lake
     from resources.learning import right_of
-    from resources.mlflow_registry import ModelRegistry
+    from resources.mlflow_registry import open_registry
     from resources.registry import CHAMPION
     from resources.training_set import read_training_set
     from transforms.families import DIGITS, FAMILIES
     from transforms.recognition import SPLITS
     from transforms.tables import IMAGE_FEATURES, RECOGNISED_IMAGES
 
-    registry, lake = ModelRegistry(settings.mlflow_url), open_lake(settings)
+    registry, lake = open_registry(settings), open_lake(settings)
     champions = {family.name: registry.at(family.name, CHAMPION) for family in FAMILIES}
     champion = champions[DIGITS.name]
     if champion is None:

@@ -1,4 +1,4 @@
-"""`darkroom reland` and `darkroom lake restore`: what a person does when rows of the lake are gone, or wrong.
+"""`darkroom reland` and `darkroom lake`: a look at the tables, and what a person does when rows are gone, or wrong.
 
 RESTORE is Delta's own way back to an earlier version. It rewinds rows and not transaction identifiers, so that in a
 table whose identifiers say how far its input was taken in, the rows it takes would never come again. Such tables are
@@ -8,11 +8,12 @@ refused here, and `reland` is offered: it writes just the rows that bronze lacks
 from __future__ import annotations
 
 import getpass
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
-from cli.context import current_settings, current_topic, output, plainly
+from cli.context import current_settings, current_topic, messages, output, plainly
 
 lake_commands = typer.Typer(no_args_is_help=True, help="Versions of the lake's tables.")
 
@@ -22,6 +23,9 @@ def register(app: typer.Typer) -> None:
     app.command("reland")(land_again)
     app.add_typer(lake_commands, name="lake")
     lake_commands.command("check")(check)
+    lake_commands.command("tables")(tables)
+    lake_commands.command("at")(at)
+    lake_commands.command("optimize")(optimize)
     lake_commands.command("history")(history)
     lake_commands.command("restore")(restore)
 
@@ -79,6 +83,78 @@ def check() -> None:
     found = check_lake(current_settings())
     key = f"; objects are encrypted with the KMS key {found.kms_key}" if found.kms_key else ""
     output().print(f"The storage at {found.root} does what the lake rests on{key}.", soft_wrap=True, markup=False)
+
+
+@plainly
+def tables() -> None:
+    """Every table: rows, files, bytes, its version and when that was written."""
+    from rich.filesize import decimal
+    from rich.table import Table
+
+    from resources.lake import open_lake
+    from resources.lake_tables import tables_held
+
+    shown = Table("table", "rows", "files", "size", "version", "written (UTC)", box=None)
+    for spec, held in tables_held(open_lake(current_settings())):
+        if held is None:
+            shown.add_row(spec.name, "not written yet")
+        else:
+            figures = (f"{held.rows:,}", f"{held.files:,}", decimal(held.bytes), str(held.version))
+            shown.add_row(spec.name, *figures, f"{held.when:%Y-%m-%d %H:%M:%S}")
+    output().print(shown)
+
+
+@plainly
+def at(
+    table: Annotated[str, typer.Argument(help="Name of the table, such as images/processed_images.")],
+    version: Annotated[int | None, typer.Option(min=0, help="The version; `darkroom lake history` lists them.")] = None,
+    when: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S"], help="An instant, UTC unless it says."),
+    ] = None,
+) -> None:
+    """What a table held at a version or an instant: rows by day, files, bytes, columns."""
+    from rich.filesize import decimal
+
+    from resources.lake import open_lake
+    from resources.lake_tables import held_at, known_table
+
+    if (version is None) == (when is None):
+        raise typer.BadParameter("Give --version N or --when INSTANT, and one of them.")
+    asked = version if when is None else when.replace(tzinfo=when.tzinfo or UTC)
+    held = held_at(open_lake(current_settings()), known_table(table), asked or 0)
+    console = output()
+    console.print(
+        f"{held.table}, version {held.version}, written {held.when:%Y-%m-%d %H:%M:%S} UTC: {held.rows:,} rows in "
+        f"{held.files:,} files, {decimal(held.bytes)}.",
+        soft_wrap=True,
+    )
+    for day, rows in held.days.items():
+        if day is not None:
+            console.print(f"  {day}  {rows:,} rows")
+    console.print(f"Columns: {', '.join(held.columns)}", soft_wrap=True)
+
+
+@plainly
+def optimize(
+    table: Annotated[str, typer.Argument(help="Name of the table, such as images/raw_images.")],
+) -> None:
+    """Join a table's small files, write a checkpoint, remove files that nothing has named for a day. No row goes."""
+    from rich.filesize import decimal
+
+    from resources.lake import open_lake
+    from resources.lake_tables import known_table
+    from resources.upkeep import maintain
+
+    spec = known_table(table)
+    with messages().status(f"joining files of {spec.name}"):
+        done = maintain(open_lake(current_settings()), spec)
+    if done is None:
+        output().print(f"{spec.name} is not written yet.")
+        return
+    files = f"{done.files_before:,} files are {done.files_after:,}; {done.removed_files:,} old ones are removed"
+    held = f"{done.rows:,} rows, {decimal(done.bytes)}, version {done.version}"
+    output().print(f"{spec.name}: {files}. It holds {held}.", soft_wrap=True)
 
 
 @plainly

@@ -124,10 +124,10 @@ def _registry(model: str) -> Registry:
         PermanentFailure: no family has a model of that name, and MLflow has none; lists the families'.
     """
     from resources.failures import PermanentFailure
-    from resources.mlflow_registry import ModelRegistry
+    from resources.mlflow_registry import open_registry
     from transforms.families import FAMILIES
 
-    registry = ModelRegistry(current_settings().mlflow_url)
+    registry = open_registry(current_settings())
     names = [family.name for family in FAMILIES]
     if model not in names and not registry.versions(model):
         raise PermanentFailure(f"There is no model {model!r}. Valid ones for --model: {', '.join(names)}.")

@@ -34,9 +34,13 @@ def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> 
     return dg.MetadataValue.md("\n".join(f"| {line} |" for line in lines))
 
 
-def computed_on(far: "Compute | None") -> dict[str, str]:
-    """Which backend did a run's work; None is this process."""
-    return {"computed on": far.name if far is not None else "local"}
+def computed_on(far: "Compute | None") -> dict[str, float | str]:
+    """Which backend did a run's work, and what it took; None is this process and those that it started."""
+    from resources.compute import LOCAL, cpu_seconds
+
+    if far is None:
+        return {"computed on": LOCAL, "CPU seconds": round(cpu_seconds(), 1)}
+    return {"computed on": far.name, **far.spent}
 
 
 def bar_chart(

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import polars as pl
 import pyarrow as pa
 
-from resources.compute import Compute, span_of
+from resources.compute import Compute, map_in_parts, span_of
 from resources.data_files import files_of, read_file
 from resources.derived_tables import places_among
 from resources.develop_batches import DEVELOP, judged_of
@@ -166,7 +166,9 @@ def _redevelop_file(
     ordered = rows.sort(_ORIGIN)
     for start in range(0, ordered.height, compute.span_rows):
         part = ordered.slice(start, compute.span_rows)
-        judged = judged_of(compute.map_batches(DEVELOP, span_of(bronze, RAW_IMAGES, part.select(_ORIGIN))))
+        # A record that is too much for the backend is neither good nor bad: its row stays.
+        span = span_of(bronze, RAW_IMAGES, part.select(_ORIGIN))
+        judged = judged_of(map_in_parts(compute, DEVELOP, bronze, span)[0])
         wanted = set(part.select(_PLACE).iter_rows())
         good |= {one.place: one for one in judged.good if one.place in wanted}
         bad |= {one.place: one for one in judged.refused if one.place in wanted and one.reason not in DARK}

@@ -81,8 +81,8 @@ def read_since(
         return
     table = handle if handle is not None else lake.open(spec.name)
     with lake.reading(spec.name) as (filesystem, folder):
-        files = _Files(filesystem, folder)
-        pending = _Pending(batch_bytes)
+        files = _Files(filesystem, folder, spec.schema)
+        pending = _Pending(batch_bytes, spec.schema)
         wanted = {at: (after, (until or {}).get(at, _NO_END)) for at, after in positions.items()}
         groups = _groups(table, files, wanted)
         for _, runs in _ordered(files, groups, wanted):
@@ -94,9 +94,10 @@ def read_since(
 class _Files:
     """Open files and the row groups read last."""
 
-    def __init__(self, filesystem: pyarrow.fs.FileSystem, folder: str) -> None:
+    def __init__(self, filesystem: pyarrow.fs.FileSystem, folder: str, schema: pa.Schema) -> None:
         self._filesystem = filesystem
         self._folder = folder
+        self._schema = schema
         self._open: OrderedDict[str, pq.ParquetFile] = OrderedDict()
         self._read: OrderedDict[_Group, pa.Table] = OrderedDict()
 
@@ -126,8 +127,12 @@ class _Files:
                 self._read.popitem(last=False)
             body = self.file(group.path).read_row_group(group.index, use_threads=False)
             days = np.full(body.num_rows, (group.day - date(1970, 1, 1)).days, dtype=np.int32)
-            with_day = body.append_column("day", fixed_array(days, pa.date32()))
-            self._read[group] = with_day.select(RAW_IMAGES.schema.names).cast(RAW_IMAGES.schema)
+            whole = body.append_column("day", fixed_array(days, pa.date32()))
+            for field in self._schema:
+                # Files of before the table got this column.
+                if field.name not in whole.column_names:
+                    whole = whole.append_column(field, pa.nulls(whole.num_rows, field.type))
+            self._read[group] = whole.select(self._schema.names).cast(self._schema)
         self._read.move_to_end(group)
         return self._read[group]
 
@@ -135,8 +140,9 @@ class _Files:
 class _Pending:
     """Rows on their way into a batch."""
 
-    def __init__(self, batch_bytes: int) -> None:
+    def __init__(self, batch_bytes: int, schema: pa.Schema) -> None:
         self._most = batch_bytes
+        self._schema = schema
         self._tables: list[pa.Table] = []
         self._bytes = 0
 
@@ -155,7 +161,7 @@ class _Pending:
     def rest(self) -> Iterator[pa.RecordBatch]:
         """The batch that is left, if there is one."""
         tables, self._tables, self._bytes = self._tables, [], 0
-        whole = pa.concat_tables(tables) if tables else RAW_IMAGES.schema.empty_table()
+        whole = pa.concat_tables(tables) if tables else self._schema.empty_table()
         if whole.num_rows:
             yield from whole.combine_chunks().to_batches()
 

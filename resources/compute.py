@@ -1,4 +1,4 @@
-"""Where the work on images runs: in this process and those it starts, or on a Spark cluster. Storage never knows which.
+"""Where the work on images runs: this process and those it starts, Spark, or Databricks. Storage never knows which.
 
 A `BatchFunction` goes from Arrow record batches to Arrow record batches, and is told with which tools: settings, a key
 store and decoding processes of the place where it runs. Key references travel, keys do not: each place opens them under
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import polars as pl
+import psutil
 import pyarrow as pa
 
 from resources.bronze import read_since
@@ -28,9 +29,11 @@ from transforms.landing_protocol import Position
 from transforms.table_spec import TableSpec
 
 if TYPE_CHECKING:
+    import dagster as dg
     from deltalake import DeltaTable
 
-LOCAL, SPARK = "local", "spark"
+_ORIGIN = ("topic", "topic_id", "partition", "offset")
+LOCAL, SPARK, DATABRICKS = "local", "spark", "databricks"
 BATCH_BYTES = 16 * 1024 * 1024
 """Payload that a function is given at a time, here."""
 
@@ -41,6 +44,10 @@ class ComputeRefused(PermanentFailure):
 
 class ComputeUnavailable(TransientFailure):
     """The backend did not do the work, and nothing was judged; trying again may help."""
+
+
+class ComputeExhausted(ComputeUnavailable):
+    """Memory ran out where the work was done, or its process was killed; fewer rows at a time may help."""
 
 
 @dataclass
@@ -90,6 +97,11 @@ class Compute(Protocol):
     span_rows: int
     """Rows worth one call."""
 
+    @property
+    def spent(self) -> Mapping[str, float | str]:
+        """What its work took so far, for people: CPU seconds, jobs, where to look."""
+        ...
+
     def map_batches(self, function: BatchFunction, span: Span) -> Iterator[pa.RecordBatch]:
         """Run the function over the span's rows; batches come in any order.
 
@@ -110,6 +122,11 @@ class LocalCompute:
         self._lake = lake
         self._tools = tools
 
+    @property
+    def spent(self) -> Mapping[str, float | str]:
+        """CPU seconds of this process and of those that decode."""
+        return {"CPU seconds": round(cpu_seconds(), 1)}
+
     def map_batches(self, function: BatchFunction, span: Span) -> Iterator[pa.RecordBatch]:
         """See `Compute.map_batches`."""
         return function.run(self._tools, self._batches(function, span))
@@ -126,6 +143,19 @@ class LocalCompute:
         after = {at: first for at, (first, _) in span.bounds.items()}
         for batch in read_since(self._lake, after, BATCH_BYTES, handle=handle, spec=span.spec, until=span.to):
             yield batch.select(list(function.columns))
+
+
+def cpu_seconds() -> float:
+    """CPU seconds of this process and of those that it started and that live."""
+    this = psutil.Process()
+    total = 0.0
+    for process in (this, *this.children(recursive=True)):
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        total += times.user + times.system
+    return total
 
 
 def within(span: Span) -> pl.Expr:
@@ -176,20 +206,60 @@ def span_of(handle: DeltaTable, spec: TableSpec, rows: pl.DataFrame) -> Span:
     return Span(spec, handle.version(), bounds, rows.height)
 
 
+def map_in_parts(
+    compute: Compute, function: BatchFunction, handle: DeltaTable, span: Span
+) -> tuple[list[pa.RecordBatch], list[Span]]:
+    """The function over a span; where memory runs out over its halves, and so on down to single rows.
+
+    Args:
+        handle: the snapshot that the span is of.
+
+    Returns:
+        The batches, and spans of the one row that is too much by itself.
+
+    Raises:
+        ComputeRefused, ComputeUnavailable: as `Compute.map_batches`.
+    """
+    try:
+        return list(compute.map_batches(function, span)), []
+    except ComputeExhausted:
+        if span.rows == 1:
+            return [], [span]
+    rows = pl.scan_delta(handle).filter(within(span)).select(*_ORIGIN).collect().sort(_ORIGIN)
+    if rows.height == 1:
+        return [], [span]
+    batches: list[pa.RecordBatch] = []
+    lost: list[Span] = []
+    for half in (rows.head(rows.height // 2), rows.tail(-(rows.height // 2))):
+        done, too_much = map_in_parts(compute, function, handle, span_of(handle, span.spec, half))
+        batches += done
+        lost += too_much
+    return batches, lost
+
+
 def backend_of(settings: Settings, asset: str) -> str:
     """The backend that an asset's work runs on."""
     return settings.compute_assets.get(asset, settings.compute)
 
 
-def far_compute(settings: Settings, lake: Lake, asset: str) -> Compute | None:
+def far_compute(
+    settings: Settings, lake: Lake, asset: str, context: dg.OpExecutionContext | dg.AssetExecutionContext
+) -> Compute | None:
     """The backend of an asset that is not this process; None for this one.
 
+    Args:
+        context: of the step that asks; a backend that has logs puts them there.
+
     Raises:
-        ComputeRefused: it is not installed here.
+        ComputeRefused: it is not installed here, or its settings are not whole.
     """
     name = backend_of(settings, asset)
     if name == LOCAL:
         return None
+    if name == DATABRICKS:
+        from resources.databricks_compute import DatabricksCompute
+
+        return DatabricksCompute(settings, lake.storage, context, asset)
     from resources.spark_compute import SparkCompute
 
     return SparkCompute(settings, lake.storage)

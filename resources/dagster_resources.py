@@ -108,7 +108,9 @@ class ComputeResource(dg.ConfigurableResource):
 
         return DecodePool(self.settings.load())
 
-    def elsewhere(self, lake: "Lake", asset: str) -> "Compute | None":
+    def elsewhere(
+        self, context: dg.OpExecutionContext | dg.AssetExecutionContext, lake: "Lake", asset: str
+    ) -> "Compute | None":
         """The backend that configuration names for an asset; None for this process and its decoding processes.
 
         Raises:
@@ -116,7 +118,7 @@ class ComputeResource(dg.ConfigurableResource):
         """
         from resources.compute import far_compute
 
-        return far_compute(self.settings.load(), lake, asset)
+        return far_compute(self.settings.load(), lake, asset, context)
 
 
 class RegistryResource(dg.ConfigurableResource):
@@ -126,9 +128,9 @@ class RegistryResource(dg.ConfigurableResource):
 
     def open(self) -> "Registry":
         """A handle on the registry; asks MLflow when used."""
-        from resources.mlflow_registry import ModelRegistry
+        from resources.mlflow_registry import open_registry
 
-        return ModelRegistry(self.settings.load().mlflow_url)
+        return open_registry(self.settings.load())
 
 
 class ShopResource(dg.ConfigurableResource):

@@ -23,7 +23,7 @@ import polars as pl
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from resources.compute import BatchFunction, Compute, Tools, nullable, span_of
+from resources.compute import BatchFunction, Compute, Tools, map_in_parts, nullable, span_of
 from resources.lake import CommitConflict, Lake
 from resources.sealed_rows import SealedRows
 from resources.tracked_table import TrackedTable
@@ -33,7 +33,7 @@ from transforms.tables import TableSpec
 CHUNK_ROWS = 2048
 """Rows of a commit; a backend elsewhere gets as many as are worth one call of it."""
 COMMIT_TRIES = 20
-DARK, UNREADABLE = "key destroyed", "unreadable"
+DARK, UNREADABLE, TOO_MUCH = "key destroyed", "unreadable", "no memory for it on the backend"
 """Why a row of the source makes none here."""
 
 _ROW = ["id", "topic_id", "partition", "offset"]
@@ -189,11 +189,14 @@ class Follower:
     def _make(self, sealed: SealedRows, source: DeltaTable, chunk: pl.DataFrame, far: Compute | None) -> Made:
         if far is None:
             return self._maker.made(self._maker.run(sealed, self._read(source, chunk)))
-        batches = far.map_batches(self._maker.function(), span_of(source, self._source, chunk))
+        span = span_of(source, self._source, chunk)
+        batches, lost = map_in_parts(far, self._maker.function(), source, span)
         wanted = set(chunk.select(_PLACE).iter_rows())
         rows = [row for batch in batches for row in batch.to_pylist() if tuple(row[one] for one in _PLACE) in wanted]
         # In the order of the source, whatever order tasks ended in.
-        return self._maker.made(sorted(rows, key=lambda row: (row["topic_id"], row["partition"], row["offset"])))
+        made = self._maker.made(sorted(rows, key=lambda row: (row["topic_id"], row["partition"], row["offset"])))
+        made.skipped[TOO_MUCH] += len(lost)
+        return made
 
     def _missing(self, source: DeltaTable) -> pl.DataFrame:
         made = pl.scan_delta(self._target.handle).filter(self._current).select(_ROW)

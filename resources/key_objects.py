@@ -80,9 +80,11 @@ class DayDestroyed(PermanentFailure):
 class KeyObjects:
     """JSON objects by path below one root. Every failure of the store is `KeyUnavailable`."""
 
-    def __init__(self, root: str) -> None:
-        """Nothing is read here. `root` is a folder, or a URL that obstore knows (file, s3, gs, az)."""
+    def __init__(self, root: str, options: Mapping[str, Any] | None = None) -> None:
+        """Nothing is read here. `root` is a folder, or a URL that obstore knows (file, s3, gs, az); `options` are
+        keyword arguments of obstore's store there."""
         self.root = root
+        self._options = dict(options or {})
         parts = urlsplit(root)
         self._folder = Path(unquote(parts.path)) if parts.scheme == "file" else None if "://" in root else Path(root)
         self._store: ObjectStore | None = None
@@ -191,7 +193,7 @@ class KeyObjects:
     def _opened(self) -> ObjectStore:
         if self._store is None:
             try:
-                self._store = from_url(self.root) if self._folder is None else LocalStore(self._folder)
+                self._store = from_url(self.root, **self._options) if self._folder is None else LocalStore(self._folder)
             except (BaseError, OSError, ValueError) as error:
                 raise self._away("open", "", error) from error
         return self._store

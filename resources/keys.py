@@ -24,6 +24,7 @@ from cachetools import TLRUCache
 from resources.key_objects import MARK, DayDestroyed, KeyDestroyed, KeyObjects, KeyUnavailable, UnknownKey
 from resources.key_provider import KeyProvider, LocalKeyProvider
 from resources.key_records import KeyRecords, Tombstone, data_path, day_path, pointer_path
+from resources.object_storage import storage_of
 from resources.settings import Settings
 from transforms.names import ID, PSEUDONYM, DataKey, KeyName
 
@@ -252,7 +253,8 @@ class KeyStore:
 
 def open_key_store(settings: Settings, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> KeyStore:
     """The key store that the settings name. Nothing is read yet, and nothing made (`initialise` does that)."""
-    objects = KeyObjects(settings.keys_root)
+    storage = storage_of(settings, settings.keys_root)
+    objects = KeyObjects(settings.keys_root, storage.object_options() if storage.remote else None)
     return KeyStore(objects, _provider(settings, objects, now), settings.key_cache_seconds, now=now)
 
 

@@ -24,7 +24,7 @@ from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
-from resources.lake_columns import conform, refuse_other_columns
+from resources.lake_columns import conform, refuse_other_columns, widened
 from resources.lake_failures import (
     CommitConflict,
     IdentifierRefused,
@@ -55,6 +55,8 @@ __all__ = [
 
 CHECKPOINT_EVERY = 20
 """Commits between two checkpoints: opening then reads at most so many small files."""
+
+WIDENING_TRIES = 10
 
 _logger = logging.getLogger("darkroom.lake")
 
@@ -110,15 +112,30 @@ class Lake:
                 ) from error
 
     def ensure(self, spec: TableSpec) -> DeltaTable:
-        """A handle on the table, made empty first if it is not there.
+        """A handle on the table, made empty first if it is not there; one of an older release gets what it lacks.
 
         Raises:
-            SchemaRefused: the table has other columns than `spec`.
+            SchemaRefused: the table has other columns than `spec`, and not only fewer that may be null.
+            CommitConflict: other writers kept being first with a change of the table.
         """
         try:
             handle = self.open(spec.name)
         except TableMissing:
             handle = self._create(spec)
+        for _ in range(WIDENING_TRIES):
+            with self.named(f"widen table {spec.name}"):
+                try:
+                    if not widened(handle, spec):
+                        break
+                except CommitFailedError:
+                    # Another process widened it, or committed rows, meanwhile.
+                    handle = self.open(spec.name)
+        else:
+            raise CommitConflict(
+                f"Table {spec.name}: other writers committed {WIDENING_TRIES} times while its columns or conditions "
+                "were to be changed. Nothing was changed; try again.",
+                {"table": spec.name},
+            )
         refuse_other_columns(handle, spec, self.uri(spec.name))
         return handle
 

@@ -32,8 +32,8 @@ from resources.registry import (
     RegistryRefused,
     Version,
 )
+from resources.settings import Settings
 
-EXPERIMENT = "recognition"
 MODEL_FILE = "model/model.onnx"
 SHA256 = "darkroom.sha256"
 
@@ -49,12 +49,30 @@ _REFUSED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "PERMISSION_DENIED", "RESO
 
 
 class ModelRegistry:
-    """MLflow at one address. Every method raises RegistryAway; nothing is asked at construction."""
+    """MLflow at one address. Every method raises RegistryAway; nothing is asked at construction.
 
-    def __init__(self, url: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        """Args: now: the time that moves are stamped with, with a zone."""
+    Args:
+        url: where runs are kept.
+        now: the time that moves are stamped with, with a zone.
+        registry_url: where models are registered, if not there.
+        schema: what stands before the names of models in the registry, as CATALOG.SCHEMA of Unity Catalog.
+        experiment: whose runs they are.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        *,
+        registry_url: str = "",
+        schema: str = "",
+        experiment: str = "recognition",
+    ) -> None:
         self.url = url
         self._now = now
+        self._registry_url = registry_url or url
+        self._prefix = f"{schema}." if schema else ""
+        self._experiment_name = experiment
         self._made: Any = None
 
     @property
@@ -67,7 +85,7 @@ class ModelRegistry:
             os.environ["NO_PROXY"] = ",".join(dict.fromkeys([*direct, "127.0.0.1", "localhost"]))
             from mlflow import MlflowClient
 
-            self._made = MlflowClient(tracking_uri=self.url, registry_uri=self.url)
+            self._made = MlflowClient(tracking_uri=self.url, registry_uri=self._registry_url)
         return self._made
 
     def register(self, learned: Learned) -> Version:
@@ -79,14 +97,14 @@ class ModelRegistry:
             source = f"{self._client.get_run(run_id).info.artifact_uri}/{MODEL_FILE.rsplit('/', 1)[0]}"
             tags = {**learned.tags, SHA256: hashlib.sha256(learned.onnx).hexdigest()}
             made = self._client.create_model_version(
-                learned.model,
+                self._prefix + learned.model,
                 source,
                 run_id=run_id,
                 tags=tags,
                 description=learned.description,
                 await_creation_for=None,
             )
-            self._client.set_registered_model_alias(learned.model, CHALLENGER, made.version)
+            self._client.set_registered_model_alias(self._prefix + learned.model, CHALLENGER, made.version)
         return self.version(learned.model, str(made.version))
 
     def at(self, model: str, alias: str) -> Version | None:
@@ -117,7 +135,7 @@ class ModelRegistry:
             registered = self._model(model)
             if registered is None:
                 return []
-            found = list(self._pages(f"name='{model}'"))
+            found = list(self._pages(f"name='{self._prefix}{model}'"))
         aliases: dict[str, list[str]] = {}
         for alias, number in registered.aliases.items():
             aliases.setdefault(str(number), []).append(alias)
@@ -140,8 +158,9 @@ class ModelRegistry:
         when = f"{self._now().astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
         told = {"when": when, "who": who, "why": why, "alias": alias, "before": before.version if before else ""}
         with self._named(f"make version {to.version} of {to.model} {alias}"):
-            self._client.set_model_version_tag(to.model, to.version, f"{MOVED}{when}", json.dumps(told))
-            self._client.set_registered_model_alias(to.model, alias, to.version)
+            name = self._prefix + to.model
+            self._client.set_model_version_tag(name, to.version, f"{MOVED}{when}", json.dumps(told))
+            self._client.set_registered_model_alias(name, alias, to.version)
         return self.version(to.model, to.version)
 
     def load(self, version: Version) -> bytes:
@@ -195,18 +214,18 @@ class ModelRegistry:
         return run_id
 
     def _experiment(self) -> str:
-        found = self._client.get_experiment_by_name(EXPERIMENT)
+        found = self._client.get_experiment_by_name(self._experiment_name)
         if found is not None:
             return found.experiment_id
         try:
-            return self._client.create_experiment(EXPERIMENT)
+            return self._client.create_experiment(self._experiment_name)
         except Exception:
             # Another run made it meanwhile; if not, asking says what is wrong.
-            return self._client.get_experiment_by_name(EXPERIMENT).experiment_id
+            return self._client.get_experiment_by_name(self._experiment_name).experiment_id
 
     def _model(self, model: str) -> Any:
         try:
-            return self._client.get_registered_model(model)
+            return self._client.get_registered_model(self._prefix + model)
         except Exception as error:
             if _is_missing(error):
                 return None
@@ -216,7 +235,7 @@ class ModelRegistry:
         from mlflow.exceptions import MlflowException
 
         try:
-            self._client.create_registered_model(model)
+            self._client.create_registered_model(self._prefix + model)
         except MlflowException:
             if self._model(model) is None:  # else another run made it meanwhile
                 raise
@@ -263,15 +282,45 @@ def _save_model(onnx_file: bytes, folder: Path) -> None:
     import mlflow.onnx
     import onnx
 
+    model = onnx.load_model_from_string(onnx_file)
     requirements = [f"{name}=={version(name)}" for name in ("onnx", "onnxruntime")]
     mlflow.onnx.save_model(
-        onnx.load_model_from_string(onnx_file),
+        model,
         str(folder),
+        # Unity Catalog takes no model without one.
+        signature=_signature(model),
         pip_requirements=requirements,
         onnx_execution_providers=["CPUExecutionProvider"],
     )
     # Byte by byte what was scored: saving may write the same graph in another order.
     (folder / "model.onnx").write_bytes(onnx_file)
+
+
+def _signature(model: Any) -> Any:
+    """The tensors that a model takes and gives, as MLflow writes them down; -1 for as many rows as there are."""
+    import onnx
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema, TensorSpec
+
+    def specs(values: Any) -> Schema:
+        found: list[ColSpec | TensorSpec] = []
+        for value in values:
+            tensor = value.type.tensor_type
+            shape = [one.dim_value or -1 for one in tensor.shape.dim] or [-1]
+            found.append(TensorSpec(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type), shape, value.name))
+        return Schema(found)
+
+    return ModelSignature(specs(model.graph.input), specs(model.graph.output))
+
+
+def open_registry(settings: Settings) -> ModelRegistry:
+    """The registry of these settings."""
+    return ModelRegistry(
+        settings.mlflow_url,
+        registry_url=settings.mlflow_registry_url,
+        schema=settings.mlflow_schema,
+        experiment=settings.mlflow_experiment,
+    )
 
 
 def _is_missing(error: Exception) -> bool:

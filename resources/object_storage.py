@@ -208,14 +208,14 @@ class Storage:
         return {name: value for name, value in options.items() if value}
 
 
-def storage_of(settings: Settings) -> Storage:
-    """Where the lake of these settings lies; a file of credentials is read, nothing else.
+def storage_of(settings: Settings, root: str | None = None) -> Storage:
+    """Where the lake of these settings lies, or what else `root` names; a file of credentials is read, nothing else.
 
     Raises:
-        StorageRefused: the lake's scheme is none that is known, or the file of credentials holds none.
+        StorageRefused: the scheme is none that is known, or the file of credentials holds none.
     """
     storage = Storage(
-        settings.lake_root,
+        settings.lake_root if root is None else root,
         endpoint=settings.s3_endpoint.rstrip("/"),
         region=settings.aws_region,
         ca=settings.s3_ca,
@@ -224,13 +224,13 @@ def storage_of(settings: Settings) -> Storage:
     )
     if storage.remote and storage.scheme not in SCHEMES:
         raise StorageRefused(
-            f"The lake's root {storage.root} has the scheme {storage.scheme!r}. Valid ones: a folder, "
-            f"{', '.join(f'{scheme}://' for scheme in SCHEMES)} (setting `lake`, DARKROOM_LAKE).",
+            f"The root {storage.root} has the scheme {storage.scheme!r}. Valid ones: a folder, "
+            f"{', '.join(f'{scheme}://' for scheme in SCHEMES)} (settings `lake` and `keys`).",
             {"root": storage.root},
         )
     if storage.remote and not urlsplit(storage.root).netloc:
         raise StorageRefused(
-            f"The lake's root {storage.root} names no bucket: it is {storage.scheme}://BUCKET/PREFIX.",
+            f"The root {storage.root} names no bucket: it is {storage.scheme}://BUCKET/PREFIX.",
             {"root": storage.root},
         )
     return storage

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from resources.failures import PermanentFailure
 from resources.lake import open_lake
-from transforms.tables import DAILY_UPLOADS, QUARANTINED_IMAGES, RAW_IMAGES, TABLES, TRAINING_SET, TableSpec
+from resources.lake_tables import known_table
+from transforms.tables import DAILY_UPLOADS, QUARANTINED_IMAGES, RAW_IMAGES, TRAINING_SET
 
 if TYPE_CHECKING:
     from resources.settings import Settings
@@ -27,7 +28,7 @@ _OFFERS = {
 
 
 class RestoreRefused(PermanentFailure):
-    """The table cannot soundly be put back to that version, or there is no such table or version."""
+    """The table cannot soundly be put back to that version, or there is no such version."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,11 @@ def versions_of(settings: Settings, name: str, limit: int) -> list[Version]:
     """The newest versions of a table that its log still knows, the newest first.
 
     Raises:
-        RestoreRefused: no table of that name is known; lists those there are.
+        TableUnknown: no table of that name is known; lists those there are.
         TableMissing: nothing was written to it yet.
     """
     lake = open_lake(settings)
-    handle = lake.open(_known(name).name)
+    handle = lake.open(known_table(name).name)
     with lake.named(f"read the history of table {name}"):
         entries = handle.history(limit)
     return [
@@ -84,7 +85,7 @@ def restore_table(settings: Settings, name: str, version: int, *, dry_run: bool 
     from deltalake import DeltaTable
     from deltalake.exceptions import DeltaError
 
-    spec = _known(name)
+    spec = known_table(name)
     if spec not in RESTORABLE:
         offer = _OFFERS.get(spec.name, "Its rows follow from those of other tables.")
         raise RestoreRefused(
@@ -111,12 +112,3 @@ def restore_table(settings: Settings, name: str, version: int, *, dry_run: bool 
         handle.restore(version)
         handle.update_incremental()
     return Restored(before, rows_before, rows_then, handle.version())
-
-
-def _known(name: str) -> TableSpec:
-    for spec in TABLES:
-        if spec.name == name:
-            return spec
-    raise RestoreRefused(
-        f"No table is named {name!r}. Valid ones: {', '.join(spec.name for spec in TABLES)}.", {"table": name}
-    )

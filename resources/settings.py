@@ -141,6 +141,21 @@ class Settings(BaseSettings):
         description="Address of the MLflow server. A wrong one: training and scoring fail with a sentence that "
         "names it; images are taken and developed all the same.",
     )
+    mlflow_registry_url: str = Field(
+        default="",
+        description="Where models are registered, if not where runs are kept: databricks-uc for Unity Catalog. A wrong "
+        "one: as with mlflow_url.",
+    )
+    mlflow_schema: str = Field(
+        default="",
+        description="What stands before the names of models in the registry: CATALOG.SCHEMA of Unity Catalog. Another "
+        "one: models registered before are not found, until they are trained anew.",
+    )
+    mlflow_experiment: str = Field(
+        default="recognition",
+        description="Experiment that training runs are kept under; on Databricks a path of the workspace. Another "
+        "one: the runs before stay where they are.",
+    )
     recognition_floor: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.9,
         description="Accuracy on the test split below which no model becomes champion, also where there is none. Too "
@@ -251,13 +266,13 @@ class Settings(BaseSettings):
         "'quarantine' turns away every image of those who may only write plain ones.",
     )
 
-    compute: Literal["local", "spark"] = Field(
+    compute: Literal["local", "spark", "databricks"] = Field(
         default="local",
         description="Where images are developed, measured and named. 'local' takes processes of this machine, and no "
-        "more than it has; 'spark' takes some ten seconds to begin. An unknown one stops the process at start, one "
-        "that is not installed the run, which says how to get it.",
+        "more than it has; 'spark' takes some ten seconds to begin, 'databricks' some minutes. An unknown one stops "
+        "the process at start, one that is not installed the run, which says how to get it.",
     )
-    compute_assets: dict[str, Literal["local", "spark"]] = Field(
+    compute_assets: dict[str, Literal["local", "spark", "databricks"]] = Field(
         default_factory=dict,
         description="The same for single assets, by name, such as images/processed_images. A wrong name has no effect: "
         "that asset goes on as `compute` says.",
@@ -271,6 +286,46 @@ class Settings(BaseSettings):
         default=None,
         description="File of Spark properties (name, space, value), applied last: memory, the secret of a cluster. "
         "A wrong property: the session does not start, and the run fails with Spark's sentence.",
+    )
+    databricks_host: str = Field(
+        default="",
+        description="URL of the Databricks workspace. A wrong one: runs fail after the patience, naming it.",
+    )
+    databricks_token: Path | None = Field(
+        default=None,
+        description="File with a token; empty for what Databricks's library finds itself (OAuth of a service "
+        "principal in the environment, its own configuration file). A wrong one: runs fail at once and are not tried "
+        "again.",
+    )
+    databricks_volume: str = Field(
+        default="",
+        description="Folder of a Unity Catalog volume, as /Volumes/CATALOG/SCHEMA/VOLUME, for what travels to a job "
+        "and back; who may write there may run code on the cluster. A wrong one: runs fail and are not tried again.",
+    )
+    databricks_wheel: str = Field(
+        default="",
+        description="Path of Darkroom's wheel in a volume. A wrong one, or one of another release: the job stops "
+        "and says so.",
+    )
+    databricks_policy: str = Field(
+        default="",
+        description="Id of the cluster policy that jobs are under; empty for none. A wrong one, or one that "
+        "forbids the cluster: the job is refused, with the workspace's sentence.",
+    )
+    databricks_cluster: Path | None = Field(
+        default=None,
+        description="JSON file with fields of the job's cluster that win over the defaults (Clusters API: node types, "
+        "limits of autoscaling, instance profile, tags). A wrong one: Databricks refuses the job and names it.",
+    )
+    databricks_timeout_seconds: Annotated[int, Field(ge=60, le=7 * 86400)] = Field(
+        default=3600,
+        description="Longest time for one job, the start of its cluster included. Too high: a job that hangs costs so "
+        "long. Too low: jobs are cancelled before their end, and cost all the same.",
+    )
+    databricks_patience_seconds: Annotated[int, Field(ge=1, le=3600)] = Field(
+        default=300,
+        description="How long a workspace that answers 429, 503 or nothing is asked again. Too high: a run waits so "
+        "long for one that is gone. Too low: runs fail for what passes.",
     )
     decode_workers: Annotated[int, Field(ge=1, le=256)] = Field(
         default=2,

@@ -1,8 +1,7 @@
 """Spark as a backend: executors read the lake, run the function on Arrow batches (`mapInArrow`), and send rows back.
 
-It rests on dagster-pyspark for the session, which one process has one of, and on Delta's own reader. Executors open
-keys under their own identity: what travels is the function and those settings that say where things are. A row group of
-bronze is what a task has in memory, beside its decoding process.
+It rests on dagster-pyspark for the session, which one process has one of, and on Delta's own reader; what runs on the
+executors is in `resources.spark_work`.
 
 Limits: results pass through the process that asked, so that tables keep one writing engine; docs/scale.md says how far
 that carries. A warm session needs some seconds less than a new one, and each run is a new process.
@@ -10,45 +9,26 @@ that carries. A warm session needs some seconds less than a new one, and each ru
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import os
-import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from resources.compute import SPARK, BatchFunction, ComputeRefused, ComputeUnavailable, Span, Tools
-from resources.decoding import DecodePool
-from resources.keys import open_key_store
+from resources.compute import SPARK, BatchFunction, ComputeExhausted, ComputeRefused, ComputeUnavailable, Span
 from resources.object_storage import Storage
-from resources.settings import Settings, load_settings
+from resources.settings import Settings
+from resources.spark_work import Work, bounds_of, cause_of, is_exhaustion, worked
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame, SparkSession
+    from pyspark.sql import SparkSession
 
 SPAN_ROWS = 4096
 """Rows of one job: their thumbnails are what this process holds at once."""
-_TRAVELLING = (
-    "home",
-    "keys",
-    "keys_provider",
-    "keys_kms_key",
-    "kms_endpoint",
-    "aws_region",
-    "key_cache_seconds",
-    "max_image_bytes",
-    "max_pixels",
-    "thumbnail_pixels",
-    "unsealed",
-    "decode_memory_mb",
-    "decode_timeout_seconds",
-)
-"""Settings that say where things are and what an image may be; none of them is a secret."""
 
 
 class SparkCompute:
@@ -69,28 +49,38 @@ class SparkCompute:
         self._settings = settings
         self._storage = storage
         self._jars = _jars(settings)
+        self._cpu_seconds = 0.0
         if importlib.util.find_spec("pyspark") is None:
             raise ComputeRefused("The backend is Spark, and pyspark is not installed: `pip install darkroom[spark]`.")
         if shutil.which("java") is None:
             raise ComputeRefused("The backend is Spark, and there is no Java on the path: install 17 or newer.")
 
+    @property
+    def spent(self) -> dict[str, float | str]:
+        """CPU seconds of the executors' Python processes."""
+        return {"CPU seconds there": round(self._cpu_seconds, 1)}
+
     def map_batches(self, function: BatchFunction, span: Span) -> Iterator[pa.RecordBatch]:
         """See `resources.compute.Compute.map_batches`."""
-        from py4j.protocol import Py4JError
+        from py4j.protocol import Py4JError, Py4JNetworkError
         from pyspark.errors import PySparkException
-        from pyspark.sql.pandas.types import from_arrow_schema
 
-        given = self._settings.model_dump(mode="json", include=set(_TRAVELLING))
-        task = functools.partial(on_executor, function.run, function.result, given)
+        work = Work.of(function, self._settings)
+        uri = f"{self._storage.root.rstrip('/')}/{span.spec.name}"
         try:
-            rows = self._rows(span).select(*function.columns)
-            done = rows.mapInArrow(task, from_arrow_schema(function.result)).toArrow()
+            rows, spent = worked(self.session(), uri, span.version, bounds_of(span), work)
+            done = rows.toArrow()
         except (PySparkException, Py4JError, OSError) as error:
-            raise ComputeUnavailable(
+            if isinstance(error, Py4JNetworkError):
+                # The driver is gone; the next call has to begin with a new one.
+                end_session()
+            kind = ComputeExhausted if is_exhaustion(error) else ComputeUnavailable
+            raise kind(
                 f"Spark at {self._settings.spark_master} did not do its work on {span.rows} rows of {span.spec.name}: "
-                f"{_cause(error)}. Nothing was judged; what was committed before stands.",
+                f"{cause_of(error)}. Nothing was judged; what was committed before stands.",
                 {"backend": SPARK, "master": self._settings.spark_master, "rows": span.rows},
             ) from error
+        self._cpu_seconds += spent.value
         yield from done.cast(function.result).to_batches()
 
     def session(self) -> SparkSession:
@@ -108,15 +98,10 @@ class SparkCompute:
             return LazyPySparkResource(spark_config=properties).spark_session
         except Exception as error:
             raise ComputeUnavailable(
-                f"No Spark session at {self._settings.spark_master}: {_cause(error)}. Is the master up, and are the "
+                f"No Spark session at {self._settings.spark_master}: {cause_of(error)}. Is the master up, and are the "
                 "properties right (settings spark_master, spark_properties)?",
                 {"backend": SPARK, "master": self._settings.spark_master},
             ) from error
-
-    def _rows(self, span: Span) -> DataFrame:
-        uri = f"{self._storage.root.rstrip('/')}/{span.spec.name}"
-        frame = self.session().read.format("delta").option("versionAsOf", span.version).load(uri)
-        return frame.where(_within(span))
 
     def _properties(self) -> dict[str, str]:
         trust = _trust(self._storage, self._settings.home)
@@ -175,39 +160,6 @@ def end_session() -> None:
     SparkContext._gateway = SparkContext._jvm = None
 
 
-def on_executor(
-    run: Callable[..., Iterator[pa.RecordBatch]],
-    result: pa.Schema,
-    settings: Mapping[str, Any],
-    batches: Iterator[pa.RecordBatch],
-) -> Iterator[pa.RecordBatch]:
-    """What an executor's Python process runs; its tools stay for its next task."""
-    tools = _tools(tuple(sorted(settings.items())))
-    for batch in run(tools, batches):
-        yield batch.cast(result)
-
-
-@functools.cache
-def _tools(given: tuple[tuple[str, Any], ...]) -> Tools:
-    # One task runs in this process at a time: one decoding process, which ends with this one, keeps a core busy.
-    settings = load_settings({**dict(given), "decode_workers": 1})
-    return Tools(settings, open_key_store(settings), DecodePool(settings))
-
-
-def _within(span: Span) -> Column:
-    from pyspark.sql import functions as f
-
-    conditions = [
-        (f.col("topic") == at.topic)
-        & (f.col("topic_id") == at.topic_id)
-        & (f.col("partition") == at.partition)
-        & (f.col("offset") > after)
-        & (f.col("offset") <= last)
-        for at, (after, last) in span.bounds.items()
-    ]
-    return functools.reduce(lambda one, other: one | other, conditions)
-
-
 def _jars(settings: Settings) -> Path:
     folder = settings.jvm_root / SPARK
     if not any(folder.glob("delta-spark_*.jar")):
@@ -248,15 +200,3 @@ def _read_properties(path: Path | None) -> dict[str, str]:
         ) from error
     pairs = [line.split(None, 1) for line in lines if line and not line.startswith("#")]
     return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
-
-
-def _cause(error: BaseException) -> str:
-    """What a Spark error says happened, not where: a Python failure's own message, without the way it took."""
-    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("\tat ")]
-    raised = [at for at, line in enumerate(lines) if _RAISED.match(line)]
-    said = lines[raised[-1] : raised[-1] + 4] if raised else lines[:1]
-    return " ".join(line.strip() for line in said if "SQLSTATE" not in line)[:600] or type(error).__name__
-
-
-_RAISED = re.compile(r"(: )?[A-Za-z_][\w.]*: \S")
-"""How Python begins the last part of a traceback, and Java its own: the exception's name and message."""

@@ -36,6 +36,7 @@ ITEM_EVENTS = TableSpec(
     ),
     statistics=("arrival", "item_id", "ts", "transaction"),
     partition_by=(),
+    checks={"known_operations": "op IN ('upsert', 'delete')"},
 )
 
 DIM_ITEM = TableSpec(
@@ -52,6 +53,11 @@ DIM_ITEM = TableSpec(
     ),
     statistics=("item_id", "effective_date", "end_date"),
     partition_by=("current_flag",),
+    checks={
+        "ends_after_it_begins": "end_date IS NULL OR end_date > effective_date",
+        # delta-rs writes conditions down without brackets: these need none.
+        "current_without_end": "current_flag AND end_date IS NULL OR NOT current_flag AND end_date IS NOT NULL",
+    },
 )
 
 SALES_WITH_ITEMS = TableSpec(
@@ -73,6 +79,7 @@ SALES_WITH_ITEMS = TableSpec(
     ),
     statistics=("sold_at", "item_id"),
     partition_by=(),
+    checks={"some_pieces": "quantity > 0"},
 )
 
 _WINDOW = [
@@ -95,6 +102,7 @@ TOP_MEMBERS = TableSpec(
     ),
     statistics=("window", "rank"),
     partition_by=(),
+    checks={"ranks_from_1": "rank >= 1"},
 )
 
 TOP_ITEMS = TableSpec(
@@ -112,6 +120,7 @@ TOP_ITEMS = TableSpec(
     ),
     statistics=("window", "rank"),
     partition_by=(),
+    checks={"ranks_from_1": "rank >= 1"},
 )
 
 SHOP_TABLES: tuple[TableSpec, ...] = (ITEM_EVENTS, DIM_ITEM, SALES_WITH_ITEMS, TOP_MEMBERS, TOP_ITEMS)

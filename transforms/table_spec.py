@@ -25,6 +25,9 @@ class TableSpec:
     row_group_by: str | None = None
     """32-bit integer column whose every value gets its own row groups, so that readers of one value skip the others."""
     properties: Mapping[str, str] = field(default_factory=dict)
+    checks: Mapping[str, str] = field(default_factory=dict)
+    """SQL conditions that every row fulfils, by name; in the words that Spark, DataFusion and Polars share. A
+    column that may be null says so itself. Another condition under the same name does not replace the old one."""
 
     def configuration(self) -> dict[str, str]:
         """Delta table properties, statistics columns included."""

@@ -52,6 +52,7 @@ def _bronze(name: str, description: str, payload: str) -> TableSpec:
         statistics=("topic", "topic_id", "partition", "offset", "timestamp", "landed_at"),
         incompressible=("payload", "payload_sha256"),
         row_group_by="partition",
+        checks={"offsets_from_0": '"offset" >= 0'},
     )
 
 
@@ -101,6 +102,7 @@ PROCESSED_IMAGES = TableSpec(
     ),
     statistics=("id", "topic_id", "partition", "offset", "perceptual_hash", "processed_at"),
     sealed=("sha256", "thumbnail", "label", "uploader", "filename"),
+    checks={"some_pixels": "width > 0 AND height > 0"},
 )
 
 QUARANTINED_IMAGES = TableSpec(
@@ -148,6 +150,7 @@ DAILY_UPLOADS = TableSpec(
         ]
     ),
     statistics=("day", "uploader_group", "computed_at"),
+    checks={"counts_from_0": "processed >= 0 AND quarantined >= 0 AND bytes >= 0"},
 )
 
 IMAGE_FEATURES = TableSpec(
@@ -187,6 +190,7 @@ TRAINING_SET = TableSpec(
     ),
     statistics=("id", "split", "made_at"),
     sealed=("features", "label"),
+    checks={"known_splits": "split IN ('train', 'validation', 'test')"},
 )
 
 LABEL_TRUST = TableSpec(
@@ -228,6 +232,7 @@ RECOGNISED_IMAGES = TableSpec(
     ),
     statistics=("id", "model", "model_version", "topic_id", "partition", "offset", "probability", "scored_at"),
     sealed=("label",),
+    checks={"probabilities": "probability >= 0 AND probability <= 1"},
 )
 
 RECOGNITION_QUALITY = TableSpec(

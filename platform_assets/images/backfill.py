@@ -94,7 +94,7 @@ def redevelop_one_day(
     day = date.fromisoformat(text)
     with told_to_dagster(context), status.open() as projection, compute.open() as decoders:
         tables = lake.open()
-        backend = compute.elsewhere(tables, PROCESSED_IMAGES.name)
+        backend = compute.elsewhere(context, tables, PROCESSED_IMAGES.name)
         done = redevelop_day(
             tables,
             backend or LocalCompute(tables, Tools(settings.load(), keys.open(), decoders)),
@@ -130,7 +130,7 @@ def remeasure_one_day(
     with told_to_dagster(context):
         tables = lake.open()
         removed = remeasure_day(tables, day)
-        made = compute_features(tables, keys.open(), far=compute.elsewhere(tables, IMAGE_FEATURES.name))
+        made = compute_features(tables, keys.open(), far=compute.elsewhere(context, tables, IMAGE_FEATURES.name))
     return dg.Output(None, metadata={"vectors taken out": removed, "vectors made": made.rows})
 
 

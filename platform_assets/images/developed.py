@@ -53,7 +53,7 @@ def developed_images(
     tables = lake.open()
     with told_to_dagster(context):
         landed = landed_before(tables)
-        far = compute.elsewhere(tables, PROCESSED_IMAGES.name)
+        far = compute.elsewhere(context, tables, PROCESSED_IMAGES.name)
     with told_to_dagster(context), status.open() as projection, compute.open() as decoders:
         developer = Developer(loaded, tables, keys.open(), projection, decoders, far=far)
         result = developer.develop(lambda done, total: context.log.info("developed %d of %d records", done, total))

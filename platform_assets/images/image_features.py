@@ -35,7 +35,7 @@ def image_features(
     started = time.monotonic()
     with told_to_dagster(context):
         tables = lake.open()
-        far = compute.elsewhere(tables, IMAGE_FEATURES.name)
+        far = compute.elsewhere(context, tables, IMAGE_FEATURES.name)
         done = compute_features(
             tables,
             keys.open(),

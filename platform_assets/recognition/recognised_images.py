@@ -55,7 +55,7 @@ def recognised_images(
     started = time.monotonic()
     with told_to_dagster(context):
         tables, store = lake.open(), keys.open()
-        far = compute.elsewhere(tables, RECOGNISED_IMAGES.name)
+        far = compute.elsewhere(context, tables, RECOGNISED_IMAGES.name)
         merged = merge_answers(
             tables, store, progress=lambda n: context.log.info("took in %d answers of the sub-second lane", n)
         )

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from resources.decoding import DecodePool
 from resources.kafka import producer_config
 from resources.keys import open_key_store
-from resources.mlflow_registry import ModelRegistry
+from resources.mlflow_registry import open_registry
 from resources.settings import Settings
 from services.door import rendering
 from services.door.delivery import Deliverer, KafkaDeliverer
@@ -47,7 +47,7 @@ def connect(settings: Settings, metrics: Metrics) -> Edges:
         keys=open_key_store(settings),
         deliverer=deliverer_of(settings),
         pool=DecodePool(settings),
-        champions=Champions(lambda: ModelRegistry(settings.mlflow_url), FAMILIES, metrics),
+        champions=Champions(lambda: open_registry(settings), FAMILIES, metrics),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import dagster as dg
 import polars as pl
 import pytest
 
@@ -191,7 +192,7 @@ def test_a_backend_that_is_not_installed_is_refused_at_the_start(tmp_path: Path,
     stage = Stage(tmp_path, pool)
     settings = stage.settings.model_copy(update={"compute": "spark", "jars": tmp_path / "none" / "kafka"})
     with pytest.raises(ComputeRefused, match="make jars-spark"):
-        far_compute(settings, stage.lake, PROCESSED_IMAGES.name)
+        far_compute(settings, stage.lake, PROCESSED_IMAGES.name, dg.build_op_context())
     with pytest.raises(ComputeRefused, match="spark_properties"):
         on_spark(stage, spark_properties=tmp_path / "none").session()
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, QueryBuilder
 
+from resources.databricks_register import register
 from resources.lake import Lake
 from resources.settings import Settings
 from resources.spark_compute import SparkCompute, end_session
@@ -41,9 +42,13 @@ def example(spec: TableSpec) -> pa.Table:
         plain: object = {"string": "x", "binary": b"x", "bool": True}.get(str(kind), 1)
         return pa.scalar(plain, kind if not pa.types.is_temporal(kind) else pa.int64()).as_py()
 
+    # What the conditions of the tables ask for.
+    given = {"op": "upsert", "split": "train", "end_date": None}
     columns = []
     for field in spec.schema:
-        if pa.types.is_date32(field.type):
+        if field.name in given:
+            columns.append(pa.array([given[field.name]], field.type))
+        elif pa.types.is_date32(field.type):
             columns.append(pa.array([20_000], pa.int32()).cast(pa.date32()))
         elif pa.types.is_timestamp(field.type):
             columns.append(pa.array([1_700_000_000_000_000], pa.int64()).cast(field.type))
@@ -70,7 +75,38 @@ def test_every_table_is_read_alike_by_every_engine(tmp_path: Path, spark: SparkC
     assert kernel["n"].to_pylist() == [1]
     read = spark.session().read.format("delta").load(uri)
     assert sorted(read.columns) == names
-    assert [set(row.asDict().values()) <= {"x", None} for row in read.select(*texts).collect()] == [True]
+    assert [set(row.asDict().values()) <= {"x", "upsert", "train", None} for row in read.select(*texts).collect()] == [
+        True
+    ]
+
+
+def test_tables_are_registered_in_a_catalog_and_read_by_name(tmp_path: Path, spark: SparkCompute) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    lake.append(lake.ensure(RAW_IMAGES), RAW_IMAGES, records(0, 0, 1))
+    session = spark.session()
+    for name in ("images", "recognition", "shop"):
+        session.sql(f"CREATE SCHEMA IF NOT EXISTS {name}")
+    for _ in range(2):
+        done = register(session, lake.root, "spark_catalog")
+        assert {name for name, said in done.items() if said == "registered"} == {RAW_IMAGES.name}
+        assert set(done) == {spec.name for spec in TABLES}
+    assert session.sql("SELECT count(*) FROM images.raw_images").collect()[0][0] == 2
+    assert lake.open(RAW_IMAGES.name).version() == 2, "nothing is written"
+    session.sql("DROP TABLE images.raw_images")
+
+
+def test_spark_keeps_to_the_conditions_that_we_put_on_a_table(tmp_path: Path, spark: SparkCompute) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    lake.append(lake.ensure(RAW_IMAGES), RAW_IMAGES, records(0, 0))
+    uri = lake.uri(RAW_IMAGES.name)
+    rows = spark.session().read.format("delta").load(uri)
+    with pytest.raises(Exception, match="offsets_from_0"):
+        rows.withColumn("offset", rows["offset"] - 5).write.format("delta").mode("append").save(uri)
+    with pytest.raises(Exception, match="NOT NULL"):
+        rows.withColumn("topic", rows["topic"].substr(9, 1).cast("int").cast("string")).write.format("delta").mode(
+            "append"
+        ).save(uri)
+    assert pl.scan_delta(uri).select(pl.len()).collect().item() == 1
 
 
 def test_bronze_is_a_source_of_spark_s_stream_while_it_is_written(tmp_path: Path, spark: SparkCompute) -> None:

@@ -40,7 +40,13 @@ def model() -> bytes:
 Breaker = Callable[[str, bytes | None], None]
 
 
-@pytest.fixture(params=["in memory", pytest.param("mlflow", marks=pytest.mark.stack)])
+@pytest.fixture(
+    params=[
+        "in memory",
+        pytest.param("mlflow", marks=pytest.mark.stack),
+        pytest.param("mlflow, names in a schema", marks=pytest.mark.stack),
+    ]
+)
 def registry(request: pytest.FixtureRequest) -> tuple[Registry, Breaker]:
     """A registry, and a way to change (or with None to remove) the file of a run."""
     if request.param == "in memory":
@@ -61,7 +67,10 @@ def registry(request: pytest.FixtureRequest) -> tuple[Registry, Breaker]:
         (path,) = Path(stack.home, "mlflow").rglob(f"{run_id}/artifacts/model/model.onnx")
         path.unlink() if content is None else path.write_bytes(content)
 
-    return ModelRegistry(stack.status()["mlflow"]["url"]), break_file
+    # As on Databricks, where names have three parts.
+    named = {"schema": "darkroom.recognition", "experiment": "/Shared/darkroom/recognition"}
+    url = stack.status()["mlflow"]["url"]
+    return ModelRegistry(url, **(named if "schema" in request.param else {})), break_file
 
 
 @pytest.fixture
@@ -148,6 +157,9 @@ def test_mlflow_itself_loads_what_was_registered_and_shows_card_and_picture(stac
     assert {one.path for one in client.list_artifacts(made.run_id)} == {"model", "p.png", "card.md"}
     run = client.get_run(made.run_id)
     assert (run.info.status, run.data.params, run.data.metrics) == ("FINISHED", {"a": "1"}, {"m": 0.5})
+    info = mlflow.models.get_model_info(f"{run.info.artifact_uri}/model")
+    assert info.signature is not None
+    assert [one.shape[0] for one in info.signature.inputs.inputs] == [-1]
     mlflow.set_tracking_uri(url)
     scored = mlflow.pyfunc.load_model(f"models:/{name}/1").predict(np.zeros((2, COUNT)))
     assert len(scored["label"]) == 2
