@@ -11,7 +11,7 @@ export VIRTUAL_ENV := $(abspath $(VENV))
 # uv trusts whom the machine trusts, as pip does: a company's proxy has a certificate of its own.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help demo test check bench soak up down clean lock install install-dev install-spark jars jars-s3 jars-spark peers chromium format screenshots
+.PHONY: help demo test check bench soak up down clean lock install install-dev install-spark jars jars-s3 jars-spark peers chromium azurite format screenshots
 
 help:  ## list the targets
 	@awk 'BEGIN {FS = ":.*##"} /^[a-z-]+:.*##/ {printf "  %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ demo: $(if $(filter spark,$(COMPUTE)),install-spark,install) jars $(if $(filter 
 	$(if $(COMPUTE),DARKROOM_COMPUTE=$(COMPUTE)) $(BIN)/darkroom up $(if $(LAKE),--lake $(LAKE))
 	$(BIN)/darkroom demo
 
-test: install-dev jars jars-s3 jars-spark chromium  ## every test, against real servers of its own
+test: install-dev jars jars-s3 jars-spark chromium azurite  ## every test, against real servers of its own
 	$(BIN)/python -m pytest $(LANES)
 # The stack's tests mostly wait: those that need none run beside them (tests/lanes.py). A worker that crashes ends the run.
 LANES = --numprocesses 2 --max-worker-restart 0
@@ -80,6 +80,12 @@ chromium:
 	@command -v chromium >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 \
 		&& apt-get update --quiet=2 && DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 --no-install-recommends chromium; } \
 		|| echo "Chromium was not found and not installed: the browser's tests will skip."
+
+# Azure's storage as a local server, for the lake's tests alone; without npm they skip and say so.
+azurite: $(VENV)/.dev
+	@[ -d $(VENV)/azurite/node_modules/azurite ] || { command -v npm >/dev/null 2>&1 \
+		&& npm install --prefix $(VENV)/azurite --no-audit --no-fund --no-package-lock --loglevel error azurite@3.35.0; } \
+		|| echo "npm was not found, or could not install Azurite: the lake's tests on Azure's storage will skip."
 
 screenshots: install-dev  ## take the README's pictures from the running demo
 	$(BIN)/python docs/screenshots.py "$$($(BIN)/darkroom status --json | $(BIN)/python -c 'import json, sys; print(json.load(sys.stdin)["dagster"]["url"])')" docs/screenshots

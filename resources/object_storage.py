@@ -6,7 +6,7 @@ loses, without a lock table. Credentials are the role of the process (environmen
 settings name a file of them.
 
 Limits: delta-rs and polars know no authority but those of the process's environment (SSL_CERT_FILE), which `prepare`
-sets where the settings name one. Google's and Azure's stores take their own libraries' environment, and were not tried.
+sets where the settings name one. Google's and Azure's stores take their libraries' own environment.
 """
 
 from __future__ import annotations
@@ -214,12 +214,15 @@ def storage_of(settings: Settings, root: str | None = None) -> Storage:
     Raises:
         StorageRefused: the scheme is none that is known, or the file of credentials holds none.
     """
+    place = settings.lake_root if root is None else root
+    on_s3 = place.partition("://")[0] in S3_SCHEMES
+    given = settings.s3_credentials
     storage = Storage(
-        settings.lake_root if root is None else root,
+        place,
         endpoint=settings.s3_endpoint.rstrip("/"),
         region=settings.aws_region,
         ca=settings.s3_ca,
-        credentials=read_credentials(settings.s3_credentials) if settings.s3_credentials is not None else None,
+        credentials=read_credentials(given) if given is not None and on_s3 else None,
         kms_key=settings.s3_kms_key,
     )
     if storage.remote and storage.scheme not in SCHEMES:

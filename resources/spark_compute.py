@@ -71,7 +71,7 @@ class SparkCompute:
             rows, spent = worked(self.session(), uri, span.version, bounds_of(span), work)
             done = rows.toArrow()
         except (PySparkException, Py4JError, OSError) as error:
-            if isinstance(error, Py4JNetworkError):
+            if isinstance(error, Py4JNetworkError | ConnectionError):
                 # The driver is gone; the next call has to begin with a new one.
                 end_session()
             kind = ComputeExhausted if is_exhaustion(error) else ComputeUnavailable
@@ -141,13 +141,19 @@ _FIXED = {
 
 
 def end_session() -> None:
-    """End the process's session and its Java process; harmless where there is none."""
+    """End the process's session and its Java process, dead or alive; harmless where there is none."""
+    from py4j.protocol import Py4JError
     from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
-    session = SparkSession.getActiveSession()
+    session = SparkSession._instantiatedSession
     if session is not None:
-        session.stop()
+        try:
+            session.stop()
+        except (Py4JError, OSError):
+            # Java is gone; PySpark forgets a session only where Java answers.
+            SparkContext._active_spark_context = None
+            SparkSession._instantiatedSession = SparkSession._activeSession = None
     gateway = SparkContext._gateway
     if gateway is None:
         return
