@@ -11,7 +11,7 @@ export VIRTUAL_ENV := $(abspath $(VENV))
 # uv trusts whom the machine trusts, as pip does: a company's proxy has a certificate of its own.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help demo test check bench soak up down clean lock install install-dev install-spark jars jars-s3 jars-spark peers chromium azurite format screenshots
+.PHONY: help demo test check bench soak up down clean lock install install-dev install-spark jars jars-s3 jars-spark peers chromium azurite slapd format screenshots
 
 help:  ## list the targets
 	@awk 'BEGIN {FS = ":.*##"} /^[a-z-]+:.*##/ {printf "  %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ demo: $(if $(filter spark,$(COMPUTE)),install-spark,install) jars $(if $(filter 
 	$(if $(COMPUTE),DARKROOM_COMPUTE=$(COMPUTE)) $(BIN)/darkroom up $(if $(LAKE),--lake $(LAKE))
 	$(BIN)/darkroom demo
 
-test: install-dev jars jars-s3 jars-spark chromium azurite  ## every test, against real servers of its own
+test: install-dev jars jars-s3 jars-spark chromium azurite slapd  ## every test, against real servers of its own
 	$(BIN)/python -m pytest $(LANES)
 # The stack's tests mostly wait: those that need none run beside them (tests/lanes.py). A worker that crashes ends the run.
 LANES = --numprocesses 2 --max-worker-restart 0
@@ -60,7 +60,7 @@ LOCK = --universal --python-version 3.11 --generate-hashes --no-emit-index-url -
 install: $(VENV)/.core
 install-dev: $(VENV)/.dev
 install-spark: install-dev jars-spark
-jars: jvm/target/.copied
+jars: jvm/target/.copied jvm/target/.directory-copied
 jars-s3: jvm/target/.s3-copied
 jars-spark: jvm/target/.spark-copied
 peers: $(PEERS)/.installed
@@ -80,6 +80,13 @@ chromium:
 	@command -v chromium >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 \
 		&& apt-get update --quiet=2 && DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 --no-install-recommends chromium; } \
 		|| echo "Chromium was not found and not installed: the browser's tests will skip."
+
+# As above, and never where an installed slapd would be started as a service of the machine.
+slapd:
+	@command -v slapd >/dev/null 2>&1 || [ -x /usr/sbin/slapd ] || { [ "$$(id -u)" = 0 ] && [ ! -d /run/systemd/system ] \
+		&& command -v apt-get >/dev/null 2>&1 && apt-get update --quiet=2 \
+		&& DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 --no-install-recommends slapd; } \
+		|| echo "slapd was not found and not installed: the directory's tests against it will skip."
 
 # Azure's storage as a local server, for the lake's tests alone; without npm they skip and say so.
 azurite: $(VENV)/.dev
@@ -109,6 +116,11 @@ jvm/target/.s3-copied: jvm/s3/pom.xml
 jvm/target/.spark-copied: jvm/spark/pom.xml
 	@stack/preflight.sh >/dev/null
 	mvn --batch-mode --quiet --file jvm/spark/pom.xml package
+	@touch $@
+
+jvm/target/.directory-copied: jvm/directory/pom.xml $(wildcard jvm/directory/src/main/java/io/darkroom/directory/*.java)
+	@stack/preflight.sh >/dev/null
+	mvn --batch-mode --quiet --file jvm/directory/pom.xml package
 	@touch $@
 
 jvm/target/.copied: jvm/pom.xml

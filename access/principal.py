@@ -8,7 +8,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-RESERVED_SUBJECTS = frozenset({"admin", "broker", "dagster", "operator", "postgres", "streams", "uploads"})
+RESERVED_SUBJECTS = frozenset(
+    {
+        "admin",
+        "broker",
+        "dagster",
+        "directory",
+        "gateway",
+        "mlflow",
+        "operator",
+        "postgres",
+        "recogniser",
+        "shop",
+        "signin",
+        "streams",
+        "uploads",
+    }
+)
 """Names of services. All sources of identity share one namespace (Kafka took a token with `sub: admin` for its super
 user in a trial), so no issuer may give them to a person."""
 

@@ -22,6 +22,7 @@ MODULES = (
     "cli.send",
     "cli.label",
     "cli.demo",
+    "cli.people",
     "cli.quarantine",
     "cli.redevelop",
     "cli.loss",

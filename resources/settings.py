@@ -237,6 +237,59 @@ class Settings(BaseSettings):
         "does not become ready.",
     )
 
+    ldap_urls: str = Field(
+        default="",
+        description="Addresses of the LDAP directory, ldaps://HOST[:PORT], several with a blank between: the first "
+        "that answers is asked. A wrong one: nobody can sign in.",
+    )
+    ldap_base: str = Field(
+        default="dc=darkroom,dc=local",
+        description="Below which entry people and groups are looked for. A wrong one: nobody is found.",
+    )
+    ldap_bind_dn: str = Field(
+        default="",
+        description="Entry that looks people up; it needs to read names and members, and nothing else. A wrong one: "
+        "nobody can sign in, and the log says why.",
+    )
+    ldap_password: Path | None = Field(
+        default=None,
+        description="File with that entry's password. Missing: nobody can sign in, and the log says why.",
+    )
+    ldap_ca: Path | None = Field(
+        default=None,
+        description="PEM file of the authority that signed the directory's certificate; empty for those that this "
+        "machine trusts. A wrong one: nobody can sign in.",
+    )
+    ldap_user_filter: str = Field(
+        default="(&(objectClass=inetOrgPerson)(uid={name}))",
+        description="How somebody is found by the {name} they give; for Active Directory "
+        "(&(objectClass=user)(sAMAccountName={name})). A wrong one: nobody is found.",
+    )
+    ldap_user_name: str = Field(
+        default="uid",
+        description="Attribute whose first value is somebody's name here; for Active Directory sAMAccountName. A wrong "
+        "one: nobody can sign in.",
+    )
+    ldap_group_filter: str = Field(
+        default="(&(objectClass=groupOfNames)(member={dn}))",
+        description="How the groups of the entry {dn} are found; for Active Directory "
+        "(&(objectClass=group)(member={dn})). A wrong one: people are in no group, and may do nothing.",
+    )
+    ldap_group_name: str = Field(
+        default="cn",
+        description="Attribute that holds a group's name, as the policy writes it. A wrong one: people may do nothing.",
+    )
+    ldap_nested_groups: bool = Field(
+        default=True,
+        description="Whether a group's members have the rights of the groups that it is in. A wrong value gives or "
+        "takes these rights.",
+    )
+    ldap_timeout_seconds: Annotated[int, Field(ge=1, le=60)] = Field(
+        default=5,
+        description="Longest wait for one answer of the directory. Too high: sign-in hangs so long while a host is "
+        "gone. Too low: a busy directory lets nobody in.",
+    )
+
     max_image_bytes: Annotated[int, Field(ge=1024, le=64 * MEBIBYTE)] = Field(
         default=10 * MEBIBYTE,
         description="Largest image, in bytes; a larger one is refused while it is read (413) or quarantined "

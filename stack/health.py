@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import psycopg
 
 from resources.settings import Settings
-from stack import kafka_admin, postgres, s3, spark_cluster
+from stack import directory, kafka_admin, postgres, s3, spark_cluster
 from stack.paths import Layout
 from stack.services import RECOGNISER, STREAMS, UPLOADS, code_socket
 from stack.state import DAGSTER_DATABASE, StackState, postgres_dsn
@@ -52,6 +52,7 @@ class Probes:
             "postgres": self._postgres,
             "kafka": self._kafka,
             s3.S3: self._s3,
+            directory.DIRECTORY: self._directory,
             **dict.fromkeys(spark_cluster.SERVICES, lambda: self._spark(name)),
             "code-server": self._code_server,
             "daemon": lambda: self._daemon(since),
@@ -70,6 +71,10 @@ class Probes:
         if kafka_admin.answers(kafka_admin.admin_client(self._admin)):
             return Health(True)
         return Health(False, "no metadata over mutual TLS")
+
+    def _directory(self) -> Health:
+        wrong = directory.answers(self._layout, self._state.ports[directory.DIRECTORY])
+        return Health(wrong is None, wrong or "")
 
     def _s3(self) -> Health:
         wrong = s3.answers(self._layout, self._state.ports[s3.S3])

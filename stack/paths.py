@@ -54,6 +54,21 @@ class Layout:
         return self.home / "s3"
 
     @property
+    def directory(self) -> Path:
+        """The LDAP directory's configuration and entries."""
+        return self.home / "directory"
+
+    @property
+    def directory_admin(self) -> Path:
+        """The password of the directory's administrator."""
+        return self.secrets / "directory-admin"
+
+    @property
+    def directory_reader(self) -> Path:
+        """The password of whoever looks people up in the directory."""
+        return self.secrets / "directory-reader"
+
+    @property
     def spark(self) -> Path:
         """What the workers of a Spark cluster write: logs of executors, spilled data."""
         return self.home / "spark"
@@ -121,6 +136,7 @@ class Layout:
             self.lake,
             self.kafka,
             self.s3,
+            self.directory,
             self.spark,
             self.postgres,
             self.dagster,

@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from resources.settings import Settings
-from stack import kafka, s3, spark_cluster
+from stack import directory, kafka, s3, spark_cluster
 from stack.errors import StackError
 from stack.paths import Layout
 from stack.processes import SERVICE, STACK
@@ -25,6 +25,7 @@ PORTS = (
     "kafka",
     "kafka-controller",
     "s3",
+    "directory",
     "dagster",
     "mlflow",
     "uploads-1",
@@ -41,7 +42,7 @@ RECOGNISER = "recogniser"
 STOP_WAVES = (
     ("uploads-1", "uploads-2", "streams", "recogniser", "webserver", "daemon"),
     ("code-server", "mlflow"),
-    ("kafka", "postgres", "s3", *spark_cluster.WORKERS),
+    ("kafka", "postgres", "s3", "directory", *spark_cluster.WORKERS),
     (spark_cluster.MASTER,),
 )
 # What of the caller's environment a service may see. Locale and folders; nothing that could hold a secret.
@@ -92,6 +93,7 @@ def services(layout: Layout, state: StackState, settings: Settings) -> list[Serv
             stop_seconds=30,
             url=f"ssl://127.0.0.1:{ports['kafka']}",
         ),
+        *_directory(layout, state, settings),
         *storage,
         *cluster,
         Service(
@@ -153,6 +155,15 @@ def _serving(layout: Layout, state: StackState, name: str, identity: str) -> tup
     """The command of services/<identity>, with that identity's certificates."""
     command = (sys.executable, "-m", f"services.{identity}", "--port", str(state.ports[name]))
     return (*command, "--certificate", str(layout.certificate(identity)), "--key", str(layout.key(identity)))
+
+
+def _directory(layout: Layout, state: StackState, settings: Settings) -> list[Service]:
+    """The LDAP directory; a home of before it has none until its next `up`."""
+    port = state.ports.get(directory.DIRECTORY)
+    if port is None:
+        return []
+    line = directory.command(layout, settings)
+    return [Service(directory.DIRECTORY, line, stop_seconds=10, url=f"ldaps://127.0.0.1:{port}")]
 
 
 def _object_store(layout: Layout, state: StackState, settings: Settings) -> Service:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from resources.settings import Settings, load_settings
-from stack import s3, spark_cluster
+from stack import directory, s3, spark_cluster
 from stack.errors import StackError, StackMissing
 from stack.paths import Layout, write_private
 
@@ -157,9 +157,15 @@ def identity_overrides(layout: Layout, state: StackState, identity: str) -> dict
         "postgres_dsn": postgres_dsn(layout, state.ports["postgres"], identity),
         # A stack that an earlier release started has none until its next `up`.
         **({"mlflow_url": f"http://127.0.0.1:{port}"} if (port := state.ports.get("mlflow")) else {}),
+        **(directory.overrides(layout, state.ports[directory.DIRECTORY]) if _looks_up(state, identity) else {}),
         **(s3.overrides(layout, state.ports[s3.S3]) if state.lake == s3.S3 else {}),
         **(_cluster(layout, state.ports) if state.spark_cluster else {}),
     }
+
+
+def _looks_up(state: StackState, identity: str) -> bool:
+    """Whether this identity asks the directory who somebody is."""
+    return identity in ("admin", "operator") and directory.DIRECTORY in state.ports
 
 
 def _cluster(layout: Layout, ports: dict[str, int]) -> dict[str, str]:

@@ -25,7 +25,7 @@ from resources.kafka import ensure_topic
 from resources.lake_check import check_lake
 from resources.settings import load_settings
 from resources.topics import topic_settings, topics
-from stack import ca, dagster_home, kafka, kafka_admin, postgres, s3, spark_cluster
+from stack import ca, dagster_home, directory, kafka, kafka_admin, postgres, s3, spark_cluster
 from stack.doctor import insist
 from stack.errors import ServiceFailed
 from stack.health import Health, Probes
@@ -173,7 +173,7 @@ class _Start:
             )
 
     def _certify(self, running: set[str]) -> None:
-        servers = ("postgres", *([s3.S3] if self._state.lake == s3.S3 else []))
+        servers = ("postgres", directory.DIRECTORY, *([s3.S3] if self._state.lake == s3.S3 else []))
         issued = ca.issue(self._layout, (*IDENTITIES, *servers), datetime.now(UTC))
         if issued and running:
             self._say(f"Certificates were issued anew ({', '.join(issued)}): every service starts again with them.")
@@ -233,10 +233,15 @@ class _Start:
             postgres.prepare(self._layout, place, self._state.ports["postgres"], self._policy)
         if name == "kafka":
             kafka.prepare(self._layout, self._admin, self._state.ports, super_users(self._policy))
+        if name == directory.DIRECTORY:
+            directory.insist_on_jars(self._admin)
+            directory.prepare(self._layout, self._state.ports[name])
         if name == s3.S3:
             s3.prepare(self._layout, self._state.ports[s3.S3])
 
     def _furnish(self, name: str) -> None:
+        if name == directory.DIRECTORY:
+            directory.furnish(self._layout, self._state.ports[name], self._policy)
         if name == "postgres":
             postgres.furnish(self._layout, self._state.ports["postgres"], self._policy)
         if name == "kafka":

@@ -1,0 +1,96 @@
+"""`darkroom people`: who is in the stack's own directory, and in which groups."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.context import current_home, messages, output, plainly
+
+if TYPE_CHECKING:
+    from resources.directory_people import People
+
+people_commands = typer.Typer(
+    no_args_is_help=True,
+    help="People and groups of the stack's own directory. A company's directory is kept by the company.",
+)
+PASSWORD_BYTES = 18
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group `people`."""
+    app.add_typer(people_commands, name="people")
+    people_commands.command("add")(add)
+    people_commands.command("remove")(remove)
+    people_commands.command("groups")(groups)
+    people_commands.command("list")(listed)
+
+
+Name = Annotated[str, typer.Argument(help="The person's name: a-z, 0-9, '.', '_' and '-', a letter first.")]
+
+
+@plainly
+def add(
+    name: Name,
+    group: Annotated[list[str] | None, typer.Option(help="A group to be in; may be given several times.")] = None,
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password from standard input; otherwise one is made.")
+    ] = False,
+) -> None:
+    """Make somebody, in these groups and no others; for somebody who is there, give another password."""
+    given = sys.stdin.readline().rstrip("\n") if password_stdin else secrets.token_urlsafe(PASSWORD_BYTES)
+    new = _people().put(name, group or [], given)
+    console = output()
+    console.print(
+        f"{name} is {'new' if new else 'kept, with a new password'}, in {', '.join(group or []) or 'no group'}."
+    )
+    if not password_stdin:
+        # On standard error, so that the output may be kept: it is shown this once.
+        messages().print(f"password: {given}", soft_wrap=True, markup=False, highlight=False)
+
+
+@plainly
+def groups(
+    name: Name,
+    group: Annotated[list[str] | None, typer.Option(help="A group to be in; none at all takes every one away.")] = None,
+) -> None:
+    """Put somebody into exactly these groups; a right that goes with them is gone within a minute."""
+    _people().put(name, group or [], None)
+    output().print(f"{name} is in {', '.join(group or []) or 'no group'} now.")
+
+
+@plainly
+def remove(name: Name) -> None:
+    """Take somebody out of every group and out of the directory."""
+    output().print(f"{name} is gone." if _people().remove(name) else f"There is nobody named {name}.")
+
+
+@plainly
+def listed() -> None:
+    """Everybody, and the groups there are."""
+    from rich.table import Table
+
+    people = _people()
+    shown = Table("person", "groups", box=None)
+    for name, of in people.everyone().items():
+        shown.add_row(name, ", ".join(of) or "none")
+    console = output()
+    console.print(shown)
+    there = ", ".join(f"{name} ({count})" for name, count in people.groups().items())
+    console.print(f"Groups: {there}", soft_wrap=True)
+
+
+def _people() -> People:
+    from stack.directory import DIRECTORY, people
+    from stack.errors import StackError
+    from stack.paths import Layout
+    from stack.state import load_state
+
+    home = current_home()
+    port = load_state(home).ports.get(DIRECTORY)
+    if port is None:
+        raise StackError("This stack has no directory yet: `darkroom up` makes it.")
+    return people(Layout(home), port)
