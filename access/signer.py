@@ -1,10 +1,10 @@
-"""The development signer: an issuer of tokens for a laptop, until sign-in stands in its place.
+"""The signer: who makes tokens, for sign-in and for whoever owns the laptop's stack.
 
-Why: a token is required from the first day, so something must make one. Mechanism: one ES256 key pair; the private half
-in a file for its owner alone, the public half in the JWKS file that `access.tokens` reads. The kid is the key's
-RFC 7638 thumbprint.
+Mechanism: one ES256 key pair; the private half in a file for its owner alone, the public half in the JWKS file that
+`access.tokens` reads. The kid is the key's RFC 7638 thumbprint. Rotation publishes the new key before it signs, and the
+old one for as long as its tokens live.
 
-Limit: it believes whoever can read the key file. Never run it where strangers log in.
+Limit: it believes whoever can read the key file.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class SignerNotReady(Exception):
     """The signer's key is not there or no key of its kind; the message says what to do."""
 
 
-class DevelopmentSigner:
+class Signer:
     """Signs tokens of one issuer for one audience with a key on disk."""
 
     def __init__(
@@ -60,15 +60,62 @@ class DevelopmentSigner:
     def initialise(self) -> None:
         """Make the key unless there is one, and publish its public half. Harmless to repeat, and to race."""
         if not self._key_path.exists():
-            pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
             self._key_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write(self._key_path, pem, 0o600, overwrite=False)
-        jwks = json.dumps({"keys": [_public_jwk(self._key())]}, indent=2).encode() + b"\n"
+            _write(self._key_path, _new_key(), 0o600, overwrite=False)
+        self._publish()
+
+    def rotate(self) -> str:
+        """Sign with a new key from now on; the old one stays published until the next rotation or `retire`.
+
+        Killed at any step, what signs is published, and the next call begins anew.
+
+        Returns:
+            The new key's id.
+
+        Raises:
+            SignerNotReady: there is no key yet.
+        """
+        self._key()
+        coming, before = self._beside("next"), self._beside("previous")
+        coming.unlink(missing_ok=True)
+        _write(coming, _new_key(), 0o600, overwrite=True)
+        self._publish()
+        # The old one by a second name first: it is never not there.
+        before.unlink(missing_ok=True)
+        os.link(self._key_path, before)
+        os.replace(coming, self._key_path)
+        self._publish()
+        return _public_jwk(self._key())["kid"]
+
+    def retire(self) -> bool:
+        """Publish the key before the last rotation no more, whose tokens are refused then; whether there was one."""
+        before = self._beside("previous")
+        there = before.exists()
+        before.unlink(missing_ok=True)
+        self._publish()
+        return there
+
+    def public_keys(self) -> bytes:
+        """The JWK set as it is published.
+
+        Raises:
+            SignerNotReady: it cannot be read.
+        """
+        try:
+            return self._jwks_path.read_bytes()
+        except OSError as error:
+            raise SignerNotReady(f"The published keys {self._jwks_path} cannot be read: {error.strerror}.") from None
+
+    def _publish(self) -> None:
+        keys = [_public_jwk(self._key())]
+        keys += [_public_jwk(_load(path)) for name in ("next", "previous") if (path := self._beside(name)).exists()]
+        jwks = json.dumps({"keys": keys}, indent=2).encode() + b"\n"
         if not self._jwks_path.exists() or self._jwks_path.read_bytes() != jwks:
             self._jwks_path.parent.mkdir(parents=True, exist_ok=True)
             _write(self._jwks_path, jwks, 0o644, overwrite=True)
+
+    def _beside(self, name: str) -> Path:
+        return self._key_path.with_name(f"{self._key_path.stem}.{name}{self._key_path.suffix}")
 
     def token(self, subject: str, groups: Sequence[str] = (), ttl: timedelta = timedelta(hours=1)) -> str:
         """A signed token.
@@ -98,17 +145,25 @@ class DevelopmentSigner:
         return jwt.encode(claims, key, algorithm=ALGORITHM, headers={"kid": _public_jwk(key)["kid"]})
 
     def _key(self) -> ec.EllipticCurvePrivateKey:
-        try:
-            key = serialization.load_pem_private_key(self._key_path.read_bytes(), password=None)
-        except (OSError, ValueError, TypeError) as error:
-            raise SignerNotReady(
-                f"The signer's key {self._key_path} cannot be read: {error}. `darkroom up` makes one where none is."
-            ) from error
-        if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
-            raise SignerNotReady(
-                f"{self._key_path} holds no P-256 key, which {ALGORITHM} needs. Remove it to have one made."
-            )
-        return key
+        return _load(self._key_path)
+
+
+def _new_key() -> bytes:
+    return ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _load(path: Path) -> ec.EllipticCurvePrivateKey:
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError) as error:
+        raise SignerNotReady(
+            f"The signer's key {path} cannot be read: {error}. `darkroom up` makes one where none is."
+        ) from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise SignerNotReady(f"{path} holds no P-256 key, which {ALGORITHM} needs. Remove it to have one made.")
+    return key
 
 
 def _public_jwk(key: ec.EllipticCurvePrivateKey) -> dict[str, str]:

@@ -31,6 +31,7 @@ MODULES = (
     "cli.results",
     "cli.labels",
     "cli.shop",
+    "cli.signin",
 )
 
 app = typer.Typer(

@@ -1,4 +1,4 @@
-"""`darkroom token`: a bearer token for the door, signed by the stack's development signer."""
+"""`darkroom token`: a bearer token for the door, signed by whoever owns the stack."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def token(
     group: Annotated[list[str] | None, typer.Option(help="A group of the subject; may be repeated.")] = None,
     ttl: Annotated[int, typer.Option(min=1, max=86400, help="Seconds until it expires.")] = 3600,
 ) -> None:
-    """Print a bearer token for the upload service, and nothing else."""
+    """Print a bearer token for the doors, and nothing else; `darkroom signin NAME` gives people their own."""
     from stack.signing import development_token
 
     typer.echo(development_token(current_home(), subject, tuple(group or ("image-uploaders",)), ttl))

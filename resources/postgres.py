@@ -29,7 +29,7 @@ from resources.failures import PermanentFailure, TransientFailure
 STATES: tuple[str, ...] = ("accepted", "landed", "quarantined", "processed")
 """States of an image, in the order in which they may follow each other."""
 
-SCHEMAS: tuple[str, ...] = ("images", "shop")
+SCHEMAS: tuple[str, ...] = ("images", "shop", "signin")
 """Schemas with a chain of migrations under resources/migrations."""
 
 _MIGRATIONS = Path(__file__).parent / "migrations"

@@ -237,6 +237,27 @@ class Settings(BaseSettings):
         "does not become ready.",
     )
 
+    token_key: Path | None = Field(
+        default=None,
+        description="File with the private key that sign-in signs with; empty means HOME/secrets/signer.key. Missing: "
+        "nobody can sign in (503).",
+    )
+    token_seconds: Annotated[int, Field(ge=10, le=3600)] = Field(
+        default=60,
+        description="How long a token that sign-in gives is good for. Too high: so long does a membership that was "
+        "taken away still act. Too low: clients ask for tokens all the time.",
+    )
+    session_seconds: Annotated[int, Field(ge=60, le=30 * 86400)] = Field(
+        default=12 * 3600,
+        description="How long somebody stays signed in at most. Too high: a secret that was lost is good so long. Too "
+        "low: people type their passwords often.",
+    )
+    session_idle_seconds: Annotated[int, Field(ge=60, le=30 * 86400)] = Field(
+        default=3600,
+        description="How long somebody stays signed in who asks for nothing. Too high: as above. Too low: who reads a "
+        "page for a while is signed out.",
+    )
+
     ldap_urls: str = Field(
         default="",
         description="Addresses of the LDAP directory, ldaps://HOST[:PORT], several with a blank between: the first "
@@ -433,6 +454,11 @@ class Settings(BaseSettings):
     def keys_root(self) -> str:
         """Root URI or folder of the key store."""
         return self.keys or str(self.home.absolute() / "keys")
+
+    @property
+    def token_key_path(self) -> Path:
+        """The private key that sign-in signs with."""
+        return self.token_key or self.home.absolute() / "secrets" / "signer.key"
 
     @property
     def jwks_path(self) -> Path:

@@ -23,7 +23,7 @@ ROOT_DAYS = 3650
 LEAF_DAYS = 1825
 RENEW_DAYS = 30
 # Only these may stand as a server; `postgres` is only that, and logs in nowhere.
-SERVERS = frozenset({"broker", "postgres", "s3", "directory", "uploads", "streams", "recogniser"})
+SERVERS = frozenset({"broker", "postgres", "s3", "directory", "uploads", "streams", "recogniser", "signin"})
 SERVERS_ONLY = frozenset({"postgres", "s3", "directory"})
 NAMES = (x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
 

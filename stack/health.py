@@ -15,7 +15,7 @@ import psycopg
 from resources.settings import Settings
 from stack import directory, kafka_admin, postgres, s3, spark_cluster
 from stack.paths import Layout
-from stack.services import RECOGNISER, STREAMS, UPLOADS, code_socket
+from stack.services import RECOGNISER, SIGNIN, STREAMS, UPLOADS, code_socket
 from stack.state import DAGSTER_DATABASE, StackState, postgres_dsn
 
 DAEMON_TYPE = "SENSOR"
@@ -58,7 +58,7 @@ class Probes:
             "daemon": lambda: self._daemon(since),
             "webserver": self._webserver,
             "mlflow": self._mlflow,
-            **dict.fromkeys((*UPLOADS, STREAMS, RECOGNISER), lambda: self._door(name)),
+            **dict.fromkeys((*UPLOADS, STREAMS, RECOGNISER, SIGNIN), lambda: self._door(name)),
         }
         return probes[name]()
 

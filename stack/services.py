@@ -32,15 +32,17 @@ PORTS = (
     "uploads-2",
     "streams",
     "recogniser",
+    "signin",
     *spark_cluster.PORTS,
 )
 UPLOADS = ("uploads-1", "uploads-2")
 STREAMS = "streams"
 MLFLOW = "mlflow"
 RECOGNISER = "recogniser"
+SIGNIN = "signin"
 # Waves in which services stop: the reverse of what each needs. Known without any settings, so that `down` always works.
 STOP_WAVES = (
-    ("uploads-1", "uploads-2", "streams", "recogniser", "webserver", "daemon"),
+    ("uploads-1", "uploads-2", "streams", "recogniser", "signin", "webserver", "daemon"),
     ("code-server", "mlflow"),
     ("kafka", "postgres", "s3", "directory", *spark_cluster.WORKERS),
     (spark_cluster.MASTER,),
@@ -122,6 +124,7 @@ def services(layout: Layout, state: StackState, settings: Settings) -> list[Serv
         ),
         *learning,
         *doors,
+        *_sign_in(layout, state),
     ]
 
 
@@ -164,6 +167,16 @@ def _directory(layout: Layout, state: StackState, settings: Settings) -> list[Se
         return []
     line = directory.command(layout, settings)
     return [Service(directory.DIRECTORY, line, stop_seconds=10, url=f"ldaps://127.0.0.1:{port}")]
+
+
+def _sign_in(layout: Layout, state: StackState) -> list[Service]:
+    """Sign-in; a home of before it has none until its next `up`."""
+    port = state.ports.get(SIGNIN)
+    if port is None:
+        return []
+    line, around = _serving(layout, state, SIGNIN, SIGNIN), _environment(layout, state, SIGNIN)
+    needs = ("postgres", directory.DIRECTORY)
+    return [Service(SIGNIN, line, needs, around, stop_seconds=35, url=f"https://127.0.0.1:{port}")]
 
 
 def _object_store(layout: Layout, state: StackState, settings: Settings) -> Service:

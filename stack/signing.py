@@ -5,17 +5,17 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
-from access.signer import DevelopmentSigner, SignerNotReady
+from access.signer import Signer, SignerNotReady
 from resources.settings import Settings
 from stack.errors import StackError
 from stack.paths import Layout
 from stack.state import stack_settings
 
 
-def signer(layout: Layout, settings: Settings) -> DevelopmentSigner:
+def signer(layout: Layout, settings: Settings) -> Signer:
     """The signer of this stack; its key is secrets/signer.key."""
     key = layout.secrets / "signer.key"
-    return DevelopmentSigner(key, settings.jwks_path, settings.token_issuer, settings.token_audience)
+    return Signer(key, settings.jwks_path, settings.token_issuer, settings.token_audience)
 
 
 def development_token(home: Path, subject: str, groups: tuple[str, ...], ttl_seconds: int) -> str:

@@ -19,7 +19,7 @@ from stack.errors import StackError, StackMissing
 from stack.paths import Layout, write_private
 
 VERSION = 1
-IDENTITIES = ("broker", "admin", "uploads", "streams", "recogniser", "dagster", "mlflow", "operator", "shop")
+IDENTITIES = ("broker", "admin", "uploads", "streams", "recogniser", "dagster", "mlflow", "operator", "shop", "signin")
 # Identities that log into PostgreSQL under another role's name.
 ROLES = {"admin": "postgres"}
 PLATFORM_DATABASE = "platform"
@@ -165,7 +165,7 @@ def identity_overrides(layout: Layout, state: StackState, identity: str) -> dict
 
 def _looks_up(state: StackState, identity: str) -> bool:
     """Whether this identity asks the directory who somebody is."""
-    return identity in ("admin", "operator") and directory.DIRECTORY in state.ports
+    return identity in ("admin", "operator", "signin") and directory.DIRECTORY in state.ports
 
 
 def _cluster(layout: Layout, ports: dict[str, int]) -> dict[str, str]:

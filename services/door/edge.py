@@ -131,7 +131,9 @@ class _Exchange:
             self.status = message["status"]
             headers = [*message.get("headers", ()), *SECURITY_HEADERS, (b"x-request-id", self.number.encode())]
             pages = self._path in {"/docs", "/redoc"}
-            headers.append((b"content-security-policy", _PAGES if pages else _CLOSED))
+            # A page of our own names what it needs.
+            if not any(name == b"content-security-policy" for name, _ in headers):
+                headers.append((b"content-security-policy", _PAGES if pages else _CLOSED))
             if not any(name == b"cache-control" for name, _ in headers):
                 headers.append((b"cache-control", b"no-store"))
             if not self._body_read:

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from access.principal import RESERVED_SUBJECTS, Principal
-from access.signer import DevelopmentSigner, SignerNotReady
+from access.signer import Signer, SignerNotReady
 from access.tokens import LARGEST_TOKEN, JwksUnavailable, TokenRefused, TokenVerifier
 
 ISSUER = "https://issuer.test"
@@ -22,7 +22,7 @@ AUDIENCE = "darkroom-test"
 
 @pytest.fixture
 def signer(tmp_path):
-    signer = DevelopmentSigner(tmp_path / "secrets/signer.key", tmp_path / "tls/jwks.json", ISSUER, AUDIENCE)
+    signer = Signer(tmp_path / "secrets/signer.key", tmp_path / "tls/jwks.json", ISSUER, AUDIENCE)
     signer.initialise()
     return signer
 
@@ -215,7 +215,7 @@ def test_a_rotated_key_is_taken_up_without_a_restart_and_the_old_one_is_dropped(
     old = signer.token("alice")
     assert verifier.verify(old).subject == "alice"
     next_jwks = tmp_path / "next/jwks.json"
-    successor = DevelopmentSigner(tmp_path / "next/signer.key", next_jwks, ISSUER, AUDIENCE)
+    successor = Signer(tmp_path / "next/signer.key", next_jwks, ISSUER, AUDIENCE)
     successor.initialise()
     os.replace(next_jwks, jwks)
     assert verifier.verify(successor.token("alice")).subject == "alice"
@@ -234,7 +234,7 @@ def test_the_private_key_is_its_owners_alone_and_survives_a_second_start(tmp_pat
 
 
 def test_a_signer_without_a_key_says_what_to_do(tmp_path):
-    signer = DevelopmentSigner(tmp_path / "none.key", tmp_path / "jwks.json", ISSUER, AUDIENCE)
+    signer = Signer(tmp_path / "none.key", tmp_path / "jwks.json", ISSUER, AUDIENCE)
     with pytest.raises(SignerNotReady, match="darkroom up"):
         signer.token("alice")
     with pytest.raises(SignerNotReady):

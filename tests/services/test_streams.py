@@ -212,9 +212,9 @@ def test_without_a_good_token_the_handshake_is_an_answer_401(
 
 
 def expired(bench: StreamBench) -> str:
-    from access.signer import DevelopmentSigner
+    from access.signer import Signer
 
-    return DevelopmentSigner(
+    return Signer(
         bench.settings.home / "secrets" / "signer.key",
         bench.settings.jwks_path,
         bench.settings.token_issuer,

@@ -17,7 +17,7 @@ import httpx
 import pyarrow as pa
 import pytest
 
-from access.signer import DevelopmentSigner
+from access.signer import Signer
 from resources.lake import open_lake
 from resources.postgres import StatusRow
 from services.door.logs import JsonLines
@@ -56,7 +56,7 @@ def developed(bench: Bench, id: str, subject: str = "ada", column: str = "thumbn
 
 def issued_by(bench: Bench, home: Path, **other: str) -> str:
     named = {"issuer": bench.settings.token_issuer, "audience": bench.settings.token_audience, **other}
-    signer = DevelopmentSigner(home / "k", home / "j", **named)
+    signer = Signer(home / "k", home / "j", **named)
     signer.initialise()
     return signer.token("ada", ["image-uploaders"])
 
@@ -71,7 +71,7 @@ def issued_by(bench: Bench, home: Path, **other: str) -> str:
         lambda bench, home: {"X-User": "ada"},
         lambda bench, home: {
             "Authorization": "Bearer "
-            + DevelopmentSigner(
+            + Signer(
                 bench.settings.home / "secrets" / "signer.key",
                 bench.settings.jwks_path,
                 bench.settings.token_issuer,

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 from PIL import Image
 
-from access.signer import DevelopmentSigner
+from access.signer import Signer
 from access.tokens import TokenVerifier
 from resources.keys import KeyStore, open_key_store
 from resources.postgres import StatusRow, StatusUnavailable
@@ -123,7 +123,7 @@ class Bench:
         self.clock = Clock()
         self.keys: KeyStore = open_key_store(self.settings, self.clock)
         self.keys.initialise()
-        self.signer = DevelopmentSigner(
+        self.signer = Signer(
             home / "secrets" / "signer.key",
             self.settings.jwks_path,
             self.settings.token_issuer,

@@ -1,0 +1,432 @@
+"""Sign-in: what it takes, what it says of what it does not take, and how often one may be wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import jwt
+import pytest
+
+from access.signer import Signer
+from access.tokens import TokenRefused, TokenVerifier
+from resources.directory import DirectoryAway, DirectoryRefused, Person
+from resources.sessions import SessionsAway
+from resources.settings import Settings
+from services.signin.app import COOKIE, create_app
+from services.signin.limits import PER_ADDRESS, PER_PAIR, WINDOW_SECONDS, Attempts
+from services.signin.page import local_goal
+from services.signin.wiring import Edges
+
+PASSWORD = "a-password-of-ada's"
+JSON = {"name": "ada", "password": PASSWORD}
+
+
+class PeopleInMemory:
+    """A directory of one password for everybody, that can be away."""
+
+    def __init__(self) -> None:
+        self.groups: dict[str, tuple[str, ...]] = {"ada": ("sales",), "upload-bot": ("image-uploaders",)}
+        self.failure: Exception | None = None
+        self.asked = 0
+
+    def sign_in(self, name: str, password: str) -> Person | None:
+        found = self.person(name)
+        return found if password == PASSWORD else None
+
+    def person(self, name: str) -> Person | None:
+        self.asked += 1
+        if self.failure is not None:
+            raise self.failure
+        groups = self.groups.get(name.casefold())
+        return None if groups is None else Person(name.casefold(), f"uid={name}", groups)
+
+
+class SessionsInMemory:
+    """Sessions that can be away."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, str] = {}
+        self.failure: Exception | None = None
+
+    def begin(self, subject: str) -> str:
+        self.check()
+        secret = f"secret-{len(self.held)}-{subject}"
+        self.held[secret] = subject
+        return secret
+
+    def subject_of(self, secret: str) -> str | None:
+        self.check()
+        return self.held.get(secret)
+
+    def end(self, secret: str) -> None:
+        self.check()
+        self.held.pop(secret, None)
+
+    def end_all(self, subject: str) -> int:
+        gone = [secret for secret, whose in self.held.items() if whose == subject]
+        for secret in gone:
+            del self.held[secret]
+        return len(gone)
+
+    def check(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class House:
+    """A service with everything outside in memory, and a client that asks it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.settings = Settings(home=folder)
+        self.people, self.sessions, self.clock = PeopleInMemory(), SessionsInMemory(), Clock()
+        at = (self.settings.token_key_path, self.settings.jwks_path)
+        self.signer = Signer(*at, self.settings.token_issuer, self.settings.token_audience)
+        self.signer.initialise()
+        self.verifier = TokenVerifier(at[1], self.settings.token_issuer, self.settings.token_audience)
+        edges = Edges(self.people, self.sessions, self.signer)
+        self.app = create_app(self.settings, edges=lambda settings: edges, attempts=lambda: Attempts(self.clock))
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[httpx.AsyncClient]:
+        async with self.app.router.lifespan_context(self.app):
+            transport = httpx.ASGITransport(self.app, client=("192.0.2.7", 1))
+            async with httpx.AsyncClient(transport=transport, base_url="https://darkroom.test") as client:
+                yield client
+
+    def ask(self, *requests: Callable[[httpx.AsyncClient], object]) -> list[httpx.Response]:
+        """The answers to requests, one after the other, by one client."""
+
+        async def all_of_them() -> list[httpx.Response]:
+            async with self.client() as client:
+                return [await request(client) for request in requests]  # type: ignore[misc]
+
+        return asyncio.run(all_of_them())
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+def sign_in(**changed: str) -> Callable[[httpx.AsyncClient], object]:
+    return lambda client: client.post("/v1/session", json={**JSON, **changed})
+
+
+def bearer(secret: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {secret}"}
+
+
+def test_a_name_and_its_password_give_a_session_and_a_token_that_doors_take(house: House) -> None:
+    (answer,) = house.ask(sign_in(name="ADA"))
+    told = answer.json()
+    assert (answer.status_code, told["name"], told["groups"], told["expires_in"]) == (200, "ada", ["sales"], 60)
+    proof = house.verifier.judge(told["token"])
+    assert (proof.principal.subject, proof.principal.groups) == ("ada", ("sales",))
+    assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("wrong", [{"password": "x"}, {"name": "nobody"}, {"name": ""}, {"password": ""}])
+def test_whatever_is_wrong_gets_one_answer(
+    house: House, wrong: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    house.people.groups["nobody-else"] = ()
+    (answer,) = house.ask(sign_in(**wrong))
+    told = answer.json()
+    assert answer.status_code == 401
+    assert (told["type"], told["detail"]) == (
+        "urn:darkroom:problem:wrong_credentials",
+        "The name or the password is wrong.",
+    )
+    assert PASSWORD not in caplog.text
+    assert house.sessions.held == {}
+
+
+def test_a_name_of_a_service_and_groups_that_are_none_are_nobody(house: House) -> None:
+    house.people.groups |= {"admin": (), "eve": ("a\nb",)}
+    answers = house.ask(sign_in(name="admin"), sign_in(name="eve"))
+    assert [one.status_code for one in answers] == [401, 401]
+
+
+def test_a_session_gives_tokens_of_the_groups_of_now_until_it_is_ended(house: House) -> None:
+    (first,) = house.ask(sign_in())
+    secret = first.json()["session"]
+    house.people.groups["ada"] = ("analytics", "sales")
+    again, gone, after = house.ask(
+        lambda client: client.post("/v1/token", headers=bearer(secret)),
+        lambda client: client.delete("/v1/session", headers=bearer(secret)),
+        lambda client: client.post("/v1/token", headers=bearer(secret)),
+    )
+    assert house.verifier.judge(again.json()["token"]).principal.groups == ("analytics", "sales")
+    assert (gone.status_code, after.status_code) == (204, 401)
+    nothing, other = house.ask(
+        lambda client: client.post("/v1/token"), lambda client: client.post("/v1/token", headers=bearer("made-up"))
+    )
+    assert (nothing.status_code, other.status_code) == (401, 401)
+
+
+def test_somebody_who_was_removed_is_signed_out_everywhere(house: House) -> None:
+    first, second = (answer.json()["session"] for answer in house.ask(sign_in(), sign_in()))
+    del house.people.groups["ada"]
+    (answer,) = house.ask(lambda client: client.post("/v1/token", headers=bearer(first)))
+    assert answer.status_code == 401
+    house.people.groups["ada"] = ("sales",)
+    (answer,) = house.ask(lambda client: client.post("/v1/token", headers=bearer(second)))
+    assert answer.status_code == 401, "put back, they sign in anew"
+
+
+@pytest.mark.parametrize("failure", [DirectoryAway("away"), DirectoryRefused("the reader may not")])
+def test_without_the_directory_nobody_is_let_in(house: House, failure: Exception) -> None:
+    (before,) = house.ask(sign_in())
+    house.people.failure = failure
+    entering, staying, ready = house.ask(
+        sign_in(),
+        lambda client: client.post("/v1/token", headers=bearer(before.json()["session"])),
+        lambda client: client.get("/readyz"),
+    )
+    assert (entering.status_code, staying.status_code, ready.status_code) == (503, 503, 503)
+    assert entering.headers["retry-after"] == "5"
+    assert "reader" not in entering.text, "why is for the log"
+    house.people.failure = None
+    (answer,) = house.ask(lambda client: client.post("/v1/token", headers=bearer(before.json()["session"])))
+    assert answer.status_code == 200, "no session was lost for it"
+
+
+def test_without_sessions_nobody_is_let_in_and_no_failure_is_counted(house: House) -> None:
+    house.sessions.failure = SessionsAway("PostgreSQL is away")
+    answers = house.ask(*[sign_in()] * (PER_PAIR + 1))
+    assert {one.status_code for one in answers} == {503}
+    house.sessions.failure = None
+    assert house.ask(sign_in())[0].status_code == 200
+
+
+def test_after_some_failures_one_has_to_wait_and_others_do_not(house: House) -> None:
+    answers = house.ask(*[sign_in(password="x")] * (PER_PAIR + 1), sign_in(), sign_in(name="upload-bot"))
+    assert [one.status_code for one in answers] == [*[401] * PER_PAIR, 429, 429, 200]
+    assert int(answers[PER_PAIR].headers["retry-after"]) == WINDOW_SECONDS
+    asked = house.people.asked
+
+    async def later() -> list[int]:
+        async with house.client() as client:
+            for _ in range(PER_PAIR):
+                await client.post("/v1/session", json={**JSON, "password": "x"})
+            house.clock.now += WINDOW_SECONDS + 1
+            return [(await client.post("/v1/session", json=JSON)).status_code]
+
+    assert asyncio.run(later()) == [200]
+    assert house.people.asked > asked
+
+
+def test_the_limits_are_by_pair_by_address_and_by_name_and_a_success_forgets_the_pair() -> None:
+    clock = Clock()
+    attempts = Attempts(clock)
+    for _ in range(PER_PAIR):
+        attempts.failed("ada", "a")
+    assert (attempts.wait("ADA", "a") > 0, attempts.wait("ada", "b"), attempts.wait("bob", "a")) == (True, 0, 0)
+    attempts.succeeded("ada", "a")
+    assert attempts.wait("ada", "a") == 0
+    for number in range(PER_ADDRESS):
+        attempts.failed(f"name-{number}", "c")
+    assert attempts.wait("somebody-new", "c") > 0, "one address that tries many names"
+    clock.now += WINDOW_SECONDS + 1
+    assert attempts.wait("somebody-new", "c") == 0
+
+
+def test_a_machine_gets_a_token_by_its_credentials_in_the_words_of_oauth(house: House) -> None:
+    basic = base64.b64encode(f"upload-bot:{PASSWORD}".encode()).decode()
+    form = {"grant_type": "client_credentials"}
+    right, fields, wrong, other, broken = house.ask(
+        lambda c: c.post("/v1/oauth/token", data=form, headers={"Authorization": f"Basic {basic}"}),
+        lambda c: c.post("/v1/oauth/token", data={**form, "client_id": "upload-bot", "client_secret": PASSWORD}),
+        lambda c: c.post("/v1/oauth/token", data={**form, "client_id": "upload-bot", "client_secret": "x"}),
+        lambda c: c.post("/v1/oauth/token", data={"grant_type": "password", "username": "ada"}),
+        lambda c: c.post("/v1/oauth/token", data=form, headers={"Authorization": "Basic !!"}),
+    )
+    for answer in (right, fields):
+        told = answer.json()
+        assert (answer.status_code, told["token_type"], told["expires_in"]) == (200, "Bearer", 60)
+        assert house.verifier.judge(told["access_token"]).principal.subject == "upload-bot"
+    assert (wrong.status_code, wrong.json()) == (401, {"error": "invalid_client"})
+    assert (other.status_code, other.json()) == (400, {"error": "unsupported_grant_type"})
+    assert (broken.status_code, broken.json()) == (401, {"error": "invalid_client"})
+    assert house.sessions.held == {}, "a machine keeps no session"
+
+
+def test_the_page_signs_in_with_a_cookie_that_no_script_reads_and_shows_who_one_is(house: House) -> None:
+    form = {"name": "ada", "password": PASSWORD, "next": "/runs"}
+    # What browsers send with a form of a page whose policy is no-referrer.
+    browser = {"Origin": "null", "Sec-Fetch-Site": "same-origin"}
+    shown, entered, page, left, after = house.ask(
+        lambda c: c.get("/", params={"next": "/runs"}),
+        lambda c: c.post("/signin", data=form, headers=browser),
+        lambda c: c.get("/"),
+        lambda c: c.post("/signout", headers=browser),
+        lambda c: c.get("/"),
+    )
+    assert 'value="/runs"' in shown.text
+    assert "<script" not in shown.text
+    assert "script-src" not in shown.headers["content-security-policy"]
+    assert (entered.status_code, entered.headers["location"]) == (303, "/runs")
+    cookie = entered.headers["set-cookie"].lower()
+    assert cookie.startswith(f"{COOKIE.lower()}=")
+    assert {"httponly", "secure", "samesite=lax", "path=/"} <= {part.strip() for part in cookie.split(";")}
+    assert "You are <strong>ada</strong>, in sales" in page.text
+    assert left.status_code == 303
+    assert "<strong>ada" not in after.text
+    assert house.sessions.held == {}
+
+
+def test_the_page_says_what_was_wrong_and_shows_what_was_typed_as_text(house: House) -> None:
+    (answer,) = house.ask(
+        lambda c: c.post(
+            "/signin", data={"name": '"><script>alert(1)</script>', "password": "x", "next": "//evil.test"}
+        )
+    )
+    assert answer.status_code == 401
+    assert "The name or the password is wrong." in answer.text
+    assert "<script" not in answer.text
+    assert 'value="/"' in answer.text, "no other site is a goal"
+    assert answer.text.count("x") and 'value="x"' not in answer.text, "no password comes back"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "https://evil.test"},
+        {"Origin": "null"},
+    ],
+)
+def test_a_form_of_another_site_is_not_taken(house: House, headers: dict[str, str]) -> None:
+    form = {"name": "ada", "password": PASSWORD}
+    answers = house.ask(
+        lambda c: c.post("/signin", data=form, headers=headers), lambda c: c.post("/signout", headers=headers)
+    )
+    assert [one.status_code for one in answers] == [403, 403]
+    assert house.sessions.held == {}
+
+
+@pytest.mark.parametrize(
+    ("asked", "goal"),
+    [
+        ("/runs?x=1#y", "/runs?x=1#y"),
+        (None, "/"),
+        ("", "/"),
+        ("https://evil.test", "/"),
+        ("//evil.test", "/"),
+        ("/\\evil.test", "/"),
+        ("/a\\b", "/"),
+        ("/\tx", "/"),
+        ("javascript:alert(1)", "/"),
+        ("/ü", "/"),
+    ],
+)
+def test_the_goal_is_a_path_of_this_site(asked: str | None, goal: str) -> None:
+    assert local_goal(asked) == goal
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "status"),
+    [
+        (b"{", "application/json", 400),
+        (b"[]", "application/json", 400),
+        (b'{"name": "ada"}', "application/json", 400),
+        (b'{"name": 1, "password": 2}', "application/json", 400),
+        (b'{"name": "' + b"a" * 20_000 + b'", "password": "x"}', "application/json", 413),
+        (b"[" * 10_000, "application/json", 400),
+        (b"\xff", "application/json", 400),
+    ],
+)
+def test_what_is_no_request_is_said_in_a_sentence(house: House, content: bytes, kind: str, status: int) -> None:
+    answers = house.ask(
+        lambda c: c.post("/v1/session", content=content, headers={"Content-Type": kind}),
+        lambda c: c.post("/signin", content=content, headers={"Content-Type": kind}),
+    )
+    assert answers[0].status_code == status
+    assert answers[0].headers["content-type"] == "application/problem+json"
+    assert answers[1].status_code == 400
+
+
+def test_keys_rotate_without_a_token_that_is_refused_and_the_old_one_ends(house: House) -> None:
+    (before,) = house.ask(sign_in())
+    old = before.json()["token"]
+    kid = house.signer.rotate()
+    after, keys = house.ask(sign_in(), lambda client: client.get("/.well-known/jwks.json"))
+    new = after.json()["token"]
+    assert jwt.get_unverified_header(new)["kid"] == kid != jwt.get_unverified_header(old)["kid"]
+    assert {key["kid"] for key in keys.json()["keys"]} == {kid, jwt.get_unverified_header(old)["kid"]}
+    assert not [key for key in keys.json()["keys"] if "d" in key]
+    assert [house.verifier.judge(token).principal.subject for token in (old, new)] == ["ada", "ada"]
+    assert house.signer.retire()
+    with pytest.raises(TokenRefused, match="kid"):
+        house.verifier.judge(old)
+    assert house.verifier.judge(new).principal.subject == "ada"
+    assert not house.signer.retire()
+
+
+def test_a_rotation_that_was_killed_anywhere_is_gone_on_from(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    token = house.signer.token("ada", (), timedelta(minutes=1))
+    for step in range(6):
+        calls = iter(range(100))
+
+        def striking(original: Callable[..., object], at: int = step) -> Callable[..., object]:
+            def call(*arguments: object, **more: object) -> object:
+                if next(calls) == at:  # noqa: B023 - of this round
+                    raise KeyboardInterrupt
+                return original(*arguments, **more)
+
+            return call
+
+        with monkeypatch.context() as patch:
+            for name in ("link", "replace", "chmod"):
+                patch.setattr(os, name, striking(getattr(os, name)))
+            try:
+                house.signer.rotate()
+            except KeyboardInterrupt:
+                assert house.verifier.judge(house.signer.token("ada")).principal.subject == "ada", step
+    house.signer.rotate()
+    assert house.verifier.judge(house.signer.token("ada")).principal.subject == "ada"
+    house.signer.retire()
+    with pytest.raises(TokenRefused):
+        house.verifier.judge(token)
+    assert house.verifier.judge(house.signer.token("ada")).principal.subject == "ada"
+
+
+def test_a_token_that_would_be_too_large_is_refused_and_says_so(house: House) -> None:
+    house.people.groups["ada"] = tuple(f"a-group-of-a-long-name-{number:0>40}" for number in range(180))
+    (answer,) = house.ask(sign_in())
+    assert (answer.status_code, answer.json()["type"]) == (403, "urn:darkroom:problem:too_many_groups")
+
+
+def test_no_word_of_a_person_is_in_logs_or_metrics(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    answers = house.ask(
+        sign_in(),
+        sign_in(name="somebody-unheard-of", password="a-wrong-password"),
+        lambda client: client.get("/metrics"),
+        lambda client: client.get("/healthz"),
+    )
+    secret = answers[0].json()["session"]
+    told = caplog.text + "".join(json.dumps(getattr(one, "fields", {})) for one in caplog.records) + answers[2].text
+    assert 'darkroom_signin_attempts_total{outcome="signed_in"} 1.0' in answers[2].text
+    assert not [one for one in (PASSWORD, "a-wrong-password", "somebody-unheard-of", secret, "ada") if one in told]
