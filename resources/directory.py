@@ -166,7 +166,7 @@ class Directory:
     def _reader(self) -> Iterator[Connection]:
         """A connection bound as the reader, to the first host that answers."""
         with self._named("bind as the reader"):
-            connection = self._bound(self._settings.ldap_bind_dn, _password(self._settings.ldap_password))
+            connection = self._bound(self._settings.ldap_bind_dn, _password(self._settings.ldap_credentials))
         try:
             with self._named("look somebody up"):
                 yield connection
@@ -219,7 +219,7 @@ class Directory:
                 ) from None
             raise DirectoryRefused(
                 f"The directory at {hosts} refuses: tried to {what}, got {error.description}. Look at ldap_bind_dn, "
-                "ldap_password and ldap_base, and at what the reader may search.",
+                "ldap_credentials and ldap_base, and at what the reader may search.",
             ) from None
         except (LDAPException, OSError) as error:
             raise DirectoryAway(
@@ -259,7 +259,7 @@ def _hosts(settings: Settings) -> list[tuple[str, int]]:
 def _password(path: Path | None) -> str:
     if path is None:
         raise DirectoryRefused(
-            "The reader of the directory has no password: set ldap_password to a file that holds it."
+            "The reader of the directory has no password: set ldap_credentials to a file that holds it."
         )
     try:
         return path.read_text().strip()

@@ -272,7 +272,7 @@ class Settings(BaseSettings):
         description="Entry that looks people up; it needs to read names and members, and nothing else. A wrong one: "
         "nobody can sign in, and the log says why.",
     )
-    ldap_password: Path | None = Field(
+    ldap_credentials: Path | None = Field(
         default=None,
         description="File with that entry's password. Missing: nobody can sign in, and the log says why.",
     )

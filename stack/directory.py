@@ -98,7 +98,7 @@ def overrides(layout: Layout, port: int) -> dict[str, str]:
         "ldap_urls": f"ldaps://127.0.0.1:{port}",
         "ldap_base": BASE,
         "ldap_bind_dn": READER,
-        "ldap_password": str(layout.directory_reader),
+        "ldap_credentials": str(layout.directory_reader),
         "ldap_ca": str(layout.ca),
     }
 

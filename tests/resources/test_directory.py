@@ -155,12 +155,12 @@ def test_a_reader_that_is_refused_is_said_and_no_error_holds_a_password(ada: Run
     wrong = tmp_path / "password"
     wrong.write_text("not-the-password")
     with pytest.raises(DirectoryRefused, match="ldap_bind_dn") as caught:
-        Directory(ada.settings.model_copy(update={"ldap_password": wrong})).sign_in("ada", PASSWORD)
+        Directory(ada.settings.model_copy(update={"ldap_credentials": wrong})).sign_in("ada", PASSWORD)
     assert is_permanent(caught.value)
     told = f"{caught.value!r} {caught.value.__cause__} {caught.value.facts}"
     assert not [one for one in (PASSWORD, "not-the-password") if one in told]
     with pytest.raises(DirectoryRefused, match="cannot be read"):
-        Directory(ada.settings.model_copy(update={"ldap_password": tmp_path / "none"})).person("ada")
+        Directory(ada.settings.model_copy(update={"ldap_credentials": tmp_path / "none"})).person("ada")
 
 
 @pytest.mark.parametrize("url", ["ldap://127.0.0.1:389", "127.0.0.1:636", "https://127.0.0.1", "ldaps://", ""])

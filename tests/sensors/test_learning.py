@@ -69,7 +69,7 @@ class Room:
             self.rows += 1
             row = {}
             for field in spec.schema:
-                made = {pa.string(): "x", pa.date32(): date(2026, 3, 5), pa.int64(): self.rows, pa.int32(): 0}
+                made = {pa.string(): "x", pa.date32(): date(2026, 3, 5), pa.int64(): self.rows, pa.int32(): 1}
                 value = made.get(field.type, AT if pa.types.is_timestamp(field.type) else None)
                 row[field.name] = 1.0 if pa.types.is_float64(field.type) else value
             row["id"] = f"image-{self.rows}"

@@ -22,7 +22,8 @@ from stack.supervision import configuration
 AWKWARD = Path('/srv/Fotos & "Bilder"/100%/ä ö')
 PORTS = {"kafka": 1, "kafka-controller": 2, "postgres": 3, "dagster": 4, "uploads-1": 5, "uploads-2": 6, "streams": 7}
 PORTS |= {"mlflow": 8, "recogniser": 9, "s3": 10}
-PORTS |= {name: number for number, name in enumerate(spark_cluster.PORTS, start=11)}
+PORTS |= {"directory": 11, "signin": 12}
+PORTS |= {name: number for number, name in enumerate(spark_cluster.PORTS, start=13)}
 
 
 def state_at(home: Path) -> StackState:
@@ -105,7 +106,7 @@ def test_one_service_brings_what_it_needs_and_nothing_else(every: list[Service])
 
 
 def test_an_unknown_service_is_refused_with_the_valid_names(every: list[Service]):
-    with pytest.raises(StackError, match=r"'zookeeper'.*Valid ones: postgres, kafka, s3, spark-master, "):
+    with pytest.raises(StackError, match=r"'zookeeper'.*Valid ones: postgres, kafka, directory, s3, spark-master, "):
         select(every, ["zookeeper"])
 
 
