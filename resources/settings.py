@@ -237,7 +237,7 @@ class Settings(BaseSettings):
         "does not become ready.",
     )
 
-    token_key: Path | None = Field(
+    signer_file: Path | None = Field(
         default=None,
         description="File with the private key that sign-in signs with; empty means HOME/secrets/signer.key. Missing: "
         "nobody can sign in (503).",
@@ -254,8 +254,8 @@ class Settings(BaseSettings):
     )
     session_idle_seconds: Annotated[int, Field(ge=60, le=30 * 86400)] = Field(
         default=3600,
-        description="How long somebody stays signed in who asks for nothing. Too high: as above. Too low: who reads a "
-        "page for a while is signed out.",
+        description="How long somebody stays signed in who asks for nothing. Too high: a machine that was left alone "
+        "is signed in so long. Too low: who reads a page for a while is signed out.",
     )
 
     ldap_urls: str = Field(
@@ -456,9 +456,9 @@ class Settings(BaseSettings):
         return self.keys or str(self.home.absolute() / "keys")
 
     @property
-    def token_key_path(self) -> Path:
+    def signer_path(self) -> Path:
         """The private key that sign-in signs with."""
-        return self.token_key or self.home.absolute() / "secrets" / "signer.key"
+        return self.signer_file or self.home.absolute() / "secrets" / "signer.key"
 
     @property
     def jwks_path(self) -> Path:

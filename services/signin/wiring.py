@@ -148,5 +148,5 @@ def connect(settings: Settings) -> Edges:
     return Edges(
         people=Directory(settings),
         sessions=Sessions(settings.postgres_dsn, settings.session_seconds, settings.session_idle_seconds),
-        signer=Signer(settings.token_key_path, settings.jwks_path, settings.token_issuer, settings.token_audience),
+        signer=Signer(settings.signer_path, settings.jwks_path, settings.token_issuer, settings.token_audience),
     )

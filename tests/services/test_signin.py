@@ -97,7 +97,7 @@ class House:
     def __init__(self, folder: Path) -> None:
         self.settings = Settings(home=folder)
         self.people, self.sessions, self.clock = PeopleInMemory(), SessionsInMemory(), Clock()
-        at = (self.settings.token_key_path, self.settings.jwks_path)
+        at = (self.settings.signer_path, self.settings.jwks_path)
         self.signer = Signer(*at, self.settings.token_issuer, self.settings.token_audience)
         self.signer.initialise()
         self.verifier = TokenVerifier(at[1], self.settings.token_issuer, self.settings.token_audience)
