@@ -60,7 +60,9 @@ def _is_alone(item: pytest.Item) -> bool:
 
 
 def _lane(item: pytest.Item) -> str:
-    of_stack = "stack" in getattr(item, "fixturenames", ()) or _is_alone(item)
+    # By the mark too: a fixture that asks for the stack only for some of its parameters does not name it.
+    of_stack = "stack" in getattr(item, "fixturenames", ()) or item.get_closest_marker("stack") is not None
+    of_stack = of_stack or _is_alone(item)
     return STACK_LANE if of_stack else item.nodeid.split("::")[0]
 
 
