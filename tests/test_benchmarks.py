@@ -8,7 +8,7 @@ import pkgutil
 import pytest
 
 import benchmarks
-from benchmarks import _items, compute, developing, dimension, landing, lane, learning, recogniser, scd2
+from benchmarks import _items, compute, developing, dimension, landing, lane, learning, recogniser, scd2, signin
 from benchmarks.figures import Figure, print_table
 from tests.live_stack import LiveStack
 
@@ -69,6 +69,13 @@ def test_landing_is_measured_against_a_bare_consumer(stack: LiveStack, monkeypat
     settings = stack.settings("admin")
     figures = [*landing._against_consume(settings, "1 kB", 1_000, 200), *landing._backlog(settings, 4)]
     assert all(figure.value > 0 for figure in figures)
+
+
+@pytest.mark.stack
+def test_signing_in_is_measured_beside_the_directory_alone(stack: LiveStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signin, "ROUNDS", 2)
+    monkeypatch.setenv("DARKROOM_HOME", str(stack.home))
+    assert all(figure.value > 0 for figure in signin.run())
 
 
 @pytest.mark.stack
