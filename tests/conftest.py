@@ -42,15 +42,21 @@ def stack(request: pytest.FixtureRequest) -> Iterator[LiveStack]:
         shutil.rmtree(area, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """A running S3 server, shared; a test that stops it starts it again."""
+@pytest.fixture(autouse=True)
+def no_authority_left() -> Iterator[None]:
+    """A lake on S3 names its authority to the whole process; the next test may have another, or none."""
     before = os.environ.get("SSL_CERT_FILE")
-    with s3_running(tmp_path_factory.mktemp("s3")) as server:
-        yield server
+    yield
     os.environ.pop("SSL_CERT_FILE", None)
     if before is not None:
         os.environ["SSL_CERT_FILE"] = before
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A running S3 server, shared; a test that stops it starts it again."""
+    with s3_running(tmp_path_factory.mktemp("s3")) as server:
+        yield server
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -95,7 +95,8 @@ def test_a_driver_that_is_killed_judges_nobody_and_the_next_try_begins_a_new_one
     monkeypatch.setattr(developing, "DEVELOP", BatchFunction(DEVELOP.columns, DEVELOP.result, slow))
     spark = on_spark(stage)
     spark.session()
-    (java,) = [one for one in psutil.Process().children(recursive=True) if one.name() == "java"]
+    children = psutil.Process().children(recursive=True)
+    (java,) = [one for one in children if "org.apache.spark.deploy.SparkSubmit" in one.cmdline()]
     threading.Timer(2.0, java.kill).start()
     with pytest.raises(ComputeUnavailable, match="6 rows of images/raw_images") as caught:
         developer(stage, spark).develop()

@@ -157,10 +157,10 @@ def test_mlflow_itself_loads_what_was_registered_and_shows_card_and_picture(stac
     assert {one.path for one in client.list_artifacts(made.run_id)} == {"model", "p.png", "card.md"}
     run = client.get_run(made.run_id)
     assert (run.info.status, run.data.params, run.data.metrics) == ("FINISHED", {"a": "1"}, {"m": 0.5})
+    mlflow.set_tracking_uri(url)
     info = mlflow.models.get_model_info(f"{run.info.artifact_uri}/model")
     assert info.signature is not None
     assert [one.shape[0] for one in info.signature.inputs.inputs] == [-1]
-    mlflow.set_tracking_uri(url)
     scored = mlflow.pyfunc.load_model(f"models:/{name}/1").predict(np.zeros((2, COUNT)))
     assert len(scored["label"]) == 2
 
