@@ -32,13 +32,9 @@ def jars(settings: Settings) -> Path:
     return settings.jvm_root / DIRECTORY
 
 
-def insist_on_jars(settings: Settings) -> None:
-    """Raise StackError unless the jars are there."""
-    if not any(jars(settings).glob("darkroom-directory-*.jar")):
-        raise StackError(
-            f"The directory's jars are not in {jars(settings)}: run `make jars` "
-            "(mvn --file jvm/directory/pom.xml package)."
-        )
+def has_jars(settings: Settings) -> bool:
+    """Whether the jars are there."""
+    return any(jars(settings).glob("darkroom-directory-*.jar"))
 
 
 def command(layout: Layout, settings: Settings) -> tuple[str, ...]:

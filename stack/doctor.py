@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from resources.settings import MEBIBYTE, Settings, SettingsError, load_settings
+from stack import directory
 from stack.errors import StackError, StackMissing
 from stack.kafka import has_jars, jars, java
 from stack.paths import Layout
@@ -41,7 +42,7 @@ def examine(home: Path) -> list[Finding]:
         settings = load_settings({"home": str(layout.home)})
     except SettingsError as error:
         return [*_machine(layout), Finding("settings", False, str(error))]
-    looks: list[Callable[[Layout, Settings], Finding]] = [_jars, _postgres, _ports]
+    looks: list[Callable[[Layout, Settings], Finding]] = [_jars, _directory, _postgres, _ports]
     return [*_machine(layout), *(look(layout, settings) for look in looks)]
 
 
@@ -125,6 +126,14 @@ def _jars(layout: Layout, settings: Settings) -> Finding:
         how = "run `make jars` (mvn --file jvm/pom.xml package), or name their folder with DARKROOM_JARS."
         return Finding("kafka", False, f"Kafka's jars are not in {folder}: {how}")
     return Finding("kafka", True, f"jars in {folder}")
+
+
+def _directory(layout: Layout, settings: Settings) -> Finding:
+    folder = directory.jars(settings)
+    if not directory.has_jars(settings):
+        how = "run `make jars` (mvn --file jvm/directory/pom.xml package)."
+        return Finding(directory.DIRECTORY, False, f"The directory's jars are not in {folder}: {how}")
+    return Finding(directory.DIRECTORY, True, f"jars in {folder}")
 
 
 def _postgres(layout: Layout, settings: Settings) -> Finding:

@@ -234,7 +234,6 @@ class _Start:
         if name == "kafka":
             kafka.prepare(self._layout, self._admin, self._state.ports, super_users(self._policy))
         if name == directory.DIRECTORY:
-            directory.insist_on_jars(self._admin)
             directory.prepare(self._layout, self._state.ports[name])
         if name == s3.S3:
             s3.prepare(self._layout, self._state.ports[s3.S3])
