@@ -32,6 +32,7 @@ MODULES = (
     "cli.labels",
     "cli.shop",
     "cli.signin",
+    "cli.signing",
 )
 
 app = typer.Typer(

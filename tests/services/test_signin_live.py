@@ -136,6 +136,18 @@ def test_sessions_end_by_age_by_idleness_and_by_sign_out_everywhere(stack: LiveS
         one.close()
 
 
+def test_the_key_rotates_under_the_running_doors(stack: LiveStack, client: httpx.Client, person: str) -> None:
+    before = sign_in(client, person)["token"]
+    assert "retire" in stack.run("signing", "rotate").stdout
+    after = sign_in(client, person)["token"]
+    assert [upload(stack, token, seed).status_code for seed, token in ((43, before), (44, after))] == [201, 201]
+    assert "would be refused" in stack.run("signing", "retire").stdout
+    assert upload(stack, before, 43).status_code in (200, 201), "that was a dry run"
+    stack.run("signing", "retire", "--yes")
+    assert upload(stack, before, 43).status_code == 401
+    assert upload(stack, after, 45).status_code == 201
+
+
 def test_postgresql_that_is_away_is_said() -> None:
     gone = Sessions("host=127.0.0.1 port=1 dbname=platform", 60, 60, timeout_seconds=1)
     with pytest.raises(SessionsAway, match="Nobody can sign in or out"):
