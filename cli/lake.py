@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
     lake_commands.command("at")(at)
     lake_commands.command("optimize")(optimize)
     lake_commands.command("history")(history)
+    lake_commands.command("reland")(land_again)
     lake_commands.command("restore")(restore)
 
 
