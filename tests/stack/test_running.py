@@ -28,7 +28,7 @@ from transforms.tables import TABLES
 
 pytestmark = pytest.mark.stack
 SERVICES = {"postgres", "kafka", "code-server", "daemon", "webserver", "mlflow", "uploads-1", "uploads-2", "streams"}
-SERVICES |= {"recogniser"}
+SERVICES |= {"recogniser", "directory", "signin"}
 
 
 def test_status_says_everything_that_a_client_needs(stack: LiveStack):
