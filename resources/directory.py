@@ -137,17 +137,9 @@ class Directory:
         return names
 
     def _proves(self, server: Any, dn: str, password: str) -> bool:
-        from ldap3 import Connection
         from ldap3.core.exceptions import LDAPInvalidCredentialsResult, LDAPOperationResult
 
-        connection = Connection(
-            server,
-            user=dn,
-            password=password,
-            raise_exceptions=True,
-            auto_referrals=False,
-            receive_timeout=self._settings.ldap_timeout_seconds,
-        )
+        connection = self._connection(server, dn, password)
         with self._named("prove somebody"):
             try:
                 return bool(connection.bind())
@@ -175,7 +167,7 @@ class Directory:
                 connection.unbind()
 
     def _bound(self, dn: str, password: str) -> Connection:
-        from ldap3 import NONE, Connection, Server, Tls
+        from ldap3 import NONE, Server, Tls
         from ldap3.core.exceptions import LDAPCommunicationError
 
         settings = self._settings
@@ -190,19 +182,24 @@ class Directory:
                 host, port, use_ssl=True, tls=tls, get_info=NONE, connect_timeout=settings.ldap_timeout_seconds
             )
             try:
-                connection = Connection(
-                    server,
-                    user=dn,
-                    password=password,
-                    raise_exceptions=True,
-                    auto_referrals=False,
-                    receive_timeout=settings.ldap_timeout_seconds,
-                )
+                connection = self._connection(server, dn, password)
                 connection.bind()
                 return connection
             except LDAPCommunicationError as error:
                 away = error
         raise away or LDAPCommunicationError("no host")
+
+    def _connection(self, server: Any, dn: str, password: str) -> Connection:
+        from ldap3 import Connection
+
+        return Connection(
+            server,
+            user=dn,
+            password=password,
+            raise_exceptions=True,
+            auto_referrals=False,
+            receive_timeout=self._settings.ldap_timeout_seconds,
+        )
 
     @contextmanager
     def _named(self, what: str) -> Iterator[None]:
