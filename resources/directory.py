@@ -167,15 +167,11 @@ class Directory:
                 connection.unbind()
 
     def _bound(self, dn: str, password: str) -> Connection:
-        from ldap3 import NONE, Server, Tls
+        from ldap3 import NONE, Server
         from ldap3.core.exceptions import LDAPCommunicationError
 
         settings = self._settings
-        tls = Tls(
-            validate=ssl.CERT_REQUIRED,
-            version=ssl.PROTOCOL_TLS_CLIENT,
-            ca_certs_file=str(settings.ldap_ca) if settings.ldap_ca else None,
-        )
+        tls = tls_of(settings.ldap_ca)
         away: LDAPCommunicationError | None = None
         for host, port in self._hosts:
             server = Server(
@@ -223,6 +219,27 @@ class Directory:
                 f"The directory at {hosts} did not do it: tried to {what}, got {first_line(error)}. Is it up, and is "
                 "its certificate of the authority in ldap_ca? Nobody can sign in until then.",
             ) from None
+
+
+def tls_of(ca: Path | None) -> Any:
+    """ldap3's TLS, where Python itself checks the server's certificate and name.
+
+    ldap3 compares names by itself, and from Python 3.12 on by a copy that takes no address for one.
+
+    Args:
+        ca: PEM file of the authority; None for those that this machine trusts.
+    """
+    from ldap3 import Tls
+
+    class Checked(Tls):
+        def wrap_socket(self, connection: Any, do_handshake: bool = False) -> None:
+            context = ssl.create_default_context(cafile=str(ca) if ca is not None else None)
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            connection.socket = context.wrap_socket(
+                connection.socket, do_handshake_on_connect=do_handshake, server_hostname=connection.server.host
+            )
+
+    return Checked(validate=ssl.CERT_REQUIRED)
 
 
 def entries(connection: Connection) -> list[dict[str, Any]]:

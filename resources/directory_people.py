@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from access.principal import check_names
-from resources.directory import DirectoryAway, entries
+from resources.directory import DirectoryAway, entries, tls_of
 from resources.failures import PermanentFailure, first_line
 
 if TYPE_CHECKING:
@@ -130,12 +129,11 @@ class People:
 
     @contextmanager
     def _bound(self) -> Iterator[Connection]:
-        from ldap3 import NONE, Connection, Server, Tls
+        from ldap3 import NONE, Connection, Server
         from ldap3.core.exceptions import LDAPException
 
         host, port = self._address
-        tls = Tls(validate=ssl.CERT_REQUIRED, version=ssl.PROTOCOL_TLS_CLIENT, ca_certs_file=str(self._ca))
-        server = Server(host, port, use_ssl=True, tls=tls, get_info=NONE, connect_timeout=5)
+        server = Server(host, port, use_ssl=True, tls=tls_of(self._ca), get_info=NONE, connect_timeout=5)
         connection = Connection(server, *self._admin, raise_exceptions=True, receive_timeout=30)
         try:
             connection.bind()

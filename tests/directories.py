@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from resources.directory import tls_of
 from resources.directory_people import People
 from resources.settings import Settings
 from stack import ca, directory
@@ -128,11 +129,9 @@ def running(kind: str, folder: Path) -> Iterator[Running]:
 
 def bound(found: Running, dn: str | None, password: str | None, **options: Any) -> Any:
     """A connection of ldap3's own, bound as somebody, or as nobody; errors are ldap3's."""
-    import ssl
+    from ldap3 import NONE, Connection, Server
 
-    from ldap3 import NONE, Connection, Server, Tls
-
-    tls = Tls(validate=ssl.CERT_REQUIRED, version=ssl.PROTOCOL_TLS_CLIENT, ca_certs_file=str(found.layout.ca))
+    tls = tls_of(found.layout.ca)
     server = Server("127.0.0.1", found.port, use_ssl=True, tls=tls, get_info=NONE, connect_timeout=5)
     connection = Connection(server, dn, password, raise_exceptions=True, receive_timeout=10, **options)
     connection.open()

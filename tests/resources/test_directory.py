@@ -151,6 +151,19 @@ def test_a_server_of_another_authority_is_not_believed(ada: Running, tmp_path: P
         Directory(wrong).sign_in("ada", PASSWORD)
 
 
+def test_a_server_of_another_name_is_not_believed(ada: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The right authority is not enough: the certificate has to be of the host that was asked."""
+    other = ada.settings.model_copy(update={"ldap_urls": ada.settings.ldap_urls.replace("127.0.0.1", "another.test")})
+    found = socket.getaddrinfo
+
+    def here(host: str, *arguments: object, **more: object) -> object:
+        return found("127.0.0.1" if host == "another.test" else host, *arguments, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket, "getaddrinfo", here)
+    with pytest.raises(DirectoryAway, match="ldap_ca"):
+        Directory(other).sign_in("ada", PASSWORD)
+
+
 def test_a_reader_that_is_refused_is_said_and_no_error_holds_a_password(ada: Running, tmp_path: Path) -> None:
     wrong = tmp_path / "password"
     wrong.write_text("not-the-password")
