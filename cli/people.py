@@ -40,13 +40,12 @@ def add(
         bool, typer.Option("--password-stdin", help="Read the password from standard input; otherwise one is made.")
     ] = False,
 ) -> None:
-    """Make somebody, in these groups and no others; for somebody who is there, give another password."""
+    """Make somebody in these groups; who is there already gets another password, and other groups only if given."""
     given = sys.stdin.readline().rstrip("\n") if password_stdin else secrets.token_urlsafe(PASSWORD_BYTES)
-    new = _people().put(name, group or [], given)
-    console = output()
-    console.print(
-        f"{name} is {'new' if new else 'kept, with a new password'}, in {', '.join(group or []) or 'no group'}."
-    )
+    people = _people()
+    new = people.put(name, group or None, given)
+    of = ", ".join(people.everyone()[name]) or "no group"
+    output().print(f"{name} is {'new' if new else 'kept, with a new password'}, in {of}.")
     if not password_stdin:
         # On standard error, so that the output may be kept: it is shown this once.
         messages().print(f"password: {given}", soft_wrap=True, markup=False, highlight=False)

@@ -51,8 +51,11 @@ class People:
                 ldap.add(self._group(name), ["groupOfNames"], {"cn": name, "member": self._group(name)})
             return made
 
-    def put(self, name: str, groups: Sequence[str], password: str | None) -> bool:
+    def put(self, name: str, groups: Sequence[str] | None, password: str | None) -> bool:
         """Make somebody, or put them into exactly these groups, with another password if one is given.
+
+        Args:
+            groups: None leaves them as they are, which is none for somebody new.
 
         Returns:
             Whether they are new.
@@ -64,7 +67,7 @@ class People:
 
         _check(name, password)
         with self._bound() as ldap:
-            self._insist_on(ldap, groups)
+            self._insist_on(ldap, groups or ())
             new = name not in self._people(ldap)
             if new and password is None:
                 raise PersonRefused(f"{name} is new and needs a password.")
@@ -73,7 +76,8 @@ class People:
                 ldap.add(self._person(name), ["inetOrgPerson"], given)
             elif password is not None:
                 ldap.modify(self._person(name), {"userPassword": [(MODIFY_REPLACE, [password])]})
-            self._settle(ldap, name, groups)
+            if groups is not None:
+                self._settle(ldap, name, groups)
             return new
 
     def remove(self, name: str) -> bool:

@@ -85,6 +85,8 @@ def test_nobody_else_is(ada: Running, name: str, password: str) -> None:
 
 def test_a_membership_that_was_taken_away_is_gone_at_the_next_question(ada: Running) -> None:
     asked = Directory(ada.settings)
+    assert not ada.people.put("ada", None, PASSWORD), "another password takes nothing away"
+    assert asked.person("ada") == Person("ada", ADA, ("image-uploaders", "sales"))
     ada.people.put("ada", ["sales"], None)
     assert asked.person("ada") == Person("ada", ADA, ("sales",))
     assert ada.people.remove("ada")
