@@ -120,10 +120,15 @@ def at(
     from resources.lake import open_lake
     from resources.lake_tables import held_at, known_table
 
-    if (version is None) == (when is None):
-        raise typer.BadParameter("Give --version N or --when INSTANT, and one of them.")
-    asked = version if when is None else when.replace(tzinfo=when.tzinfo or UTC)
-    held = held_at(open_lake(current_settings()), known_table(table), asked or 0)
+    if version is not None and when is not None:
+        raise typer.BadParameter("Give --version N or --when INSTANT, and not both.")
+    if when is not None:
+        asked: int | datetime = when.replace(tzinfo=when.tzinfo or UTC)
+    elif version is not None:
+        asked = version
+    else:
+        raise typer.BadParameter("Give --version N or --when INSTANT.")
+    held = held_at(open_lake(current_settings()), known_table(table), asked)
     console = output()
     console.print(
         f"{held.table}, version {held.version}, written {held.when:%Y-%m-%d %H:%M:%S} UTC: {held.rows:,} rows in "

@@ -23,12 +23,13 @@ import polars as pl
 import pyarrow as pa
 
 from resources.compute import Compute, map_in_parts, span_of
-from resources.data_files import files_of, read_file
+from resources.data_files import read_file
 from resources.derived_tables import places_among
 from resources.develop_batches import DEVELOP, judged_of
 from resources.developed_rows import Bad, Good, processed_table, quarantined_table
 from resources.judging import Judged
 from resources.lake import CommitConflict, Lake
+from resources.lake_log import files_of
 from resources.progress import developing_of, featuring_of
 from resources.status_telling import StatusWriter, tell
 from resources.tracked_table import TrackedTable

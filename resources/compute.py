@@ -20,7 +20,6 @@ import psutil
 import pyarrow as pa
 
 from resources.bronze import read_since
-from resources.decoding import DecodePool
 from resources.failures import PermanentFailure, TransientFailure
 from resources.keys import Keys
 from resources.lake import Lake
@@ -32,6 +31,10 @@ if TYPE_CHECKING:
     import dagster as dg
     from deltalake import DeltaTable
 
+    from resources.judging import Decoder
+
+MOST_ALONE = 8
+"""Rows of a span that may be too much for a backend one by one."""
 _ORIGIN = ("topic", "topic_id", "partition", "offset")
 LOCAL, SPARK, DATABRICKS = "local", "spark", "databricks"
 BATCH_BYTES = 16 * 1024 * 1024
@@ -56,7 +59,7 @@ class Tools:
 
     settings: Settings
     keys: Keys
-    pool: DecodePool
+    pool: Decoder
 
 
 @dataclass(frozen=True)
@@ -215,26 +218,29 @@ def map_in_parts(
         handle: the snapshot that the span is of.
 
     Returns:
-        The batches, and spans of the one row that is too much by itself.
+        The batches, and spans of the one row that is too much by itself: nobody has judged it.
 
     Raises:
+        ComputeExhausted: more than MOST_ALONE rows are too much by themselves; it is the backend, and not they.
         ComputeRefused, ComputeUnavailable: as `Compute.map_batches`.
     """
-    try:
-        return list(compute.map_batches(function, span)), []
-    except ComputeExhausted:
-        if span.rows == 1:
-            return [], [span]
-    rows = pl.scan_delta(handle).filter(within(span)).select(*_ORIGIN).collect().sort(_ORIGIN)
-    if rows.height == 1:
-        return [], [span]
     batches: list[pa.RecordBatch] = []
-    lost: list[Span] = []
-    for half in (rows.head(rows.height // 2), rows.tail(-(rows.height // 2))):
-        done, too_much = map_in_parts(compute, function, handle, span_of(handle, span.spec, half))
-        batches += done
-        lost += too_much
-    return batches, lost
+    alone: list[Span] = []
+    waiting = [span]
+    while waiting:
+        part = waiting.pop()
+        try:
+            batches += compute.map_batches(function, part)
+        except ComputeExhausted:
+            rows = pl.scan_delta(handle).filter(within(part)).select(*_ORIGIN).collect().sort(_ORIGIN)
+            if rows.height > 1:
+                half = rows.height // 2
+                waiting += [span_of(handle, part.spec, one) for one in (rows.slice(half), rows.slice(0, half))]
+            elif len(alone) < MOST_ALONE:
+                alone.append(part)
+            else:
+                raise
+    return batches, alone
 
 
 def backend_of(settings: Settings, asset: str) -> str:

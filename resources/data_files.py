@@ -1,21 +1,14 @@
-"""Data files of a Delta table, one by one: for writers that rewrite some of them and leave the others."""
+"""The rows of single data files of a Delta table: for writers that rewrite some of them and leave the others."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import DeltaTable
 
 from resources.lake import Lake
 from transforms.table_spec import TableSpec
-
-
-def files_of(handle: DeltaTable) -> list[dict[str, Any]]:
-    """The files of this snapshot, as the log tells of them: `path`, `num_records`, `partition.NAME`, `min.NAME`..."""
-    return pa.table(handle.get_add_actions(flatten=True)).to_pylist()
 
 
 def read_file(lake: Lake, spec: TableSpec, file: dict[str, Any]) -> pl.DataFrame:

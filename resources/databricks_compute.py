@@ -9,8 +9,9 @@ Which failures are worth another try goes by the code of the Jobs API: what the 
 cancelling and a wrong configuration are not.
 
 Limits: this has not run on Databricks itself, but against a server in tests/ that speaks its interface and runs the
-wheel on a real Spark. Results pass through the volume and the process that asked. DBUs are not in the job's answer:
-`system.billing.usage` has them, by the tag `asset`.
+wheel on a real Spark. That wheel and asker are of one release is told by its version alone. Results pass through the
+volume and the process that asked. DBUs are not in the job's answer: `system.billing.usage` has them, by the tag
+`asset`.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ class DatabricksCompute:
             )
         needed = ("databricks_host", "databricks_volume", "databricks_wheel")
         if missing := [name for name in needed if not getattr(settings, name)]:
-            raise ComputeRefused(f"The backend is Databricks, and {', '.join(missing)} is not set; docs/scale.md.")
+            raise ComputeRefused(f"The backend is Databricks, and {', '.join(missing)} is not set; docs/databricks.md.")
         self._settings = settings
         self._storage = storage
         self._context = context
@@ -218,13 +219,18 @@ class DatabricksCompute:
     @contextmanager
     def _folder(self, client: WorkspaceClient) -> Iterator[str]:
         from dagster_databricks.pipes import delete_volume_directory_recursive
+        from databricks.sdk.errors import DatabricksError
 
         folder = f"{self._settings.databricks_volume.rstrip('/')}/work/{uuid.uuid4().hex}"
         client.files.create_directory(folder)
         try:
             yield folder
         finally:
-            delete_volume_directory_recursive(client.files, folder)
+            try:
+                delete_volume_directory_recursive(client.files, folder)
+            except (DatabricksError, OSError) as error:
+                # What happened before is what counts; what is left there is sealed.
+                self._context.log.warning(f"{folder} stays on Databricks, for it could not be removed: {error}")
 
     @contextmanager
     def _answered(self, what: str) -> Iterator[None]:

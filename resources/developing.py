@@ -24,14 +24,14 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from resources.bronze import read_since
-from resources.compute import Compute, Span, map_in_parts, spans_behind
+from resources.compute import Compute, LocalCompute, Tools, map_in_parts, spans_behind
 from resources.derived_tables import DerivedTables
 from resources.develop_batches import DEVELOP, judged_of
-from resources.developed_rows import Bad, Good, bad_row
+from resources.developed_rows import Bad, Good
 from resources.judging import Decoder, Judged, judge
 from resources.keys import Keys
 from resources.lake import CommitConflict, Lake, TableMissing
-from resources.opening import Opener, Refused
+from resources.opening import Opener
 from resources.records import Record, records_of
 from resources.settings import Settings
 from resources.status_telling import StatusWriter, tell
@@ -136,9 +136,10 @@ class Developer:
         """Spans of bronze on the backend, each committed here: the tables keep one writing engine."""
         for span in spans_behind(bronze, RAW_IMAGES, start, far.span_rows):
             began = time.perf_counter()
-            batches, lost = map_in_parts(far, DEVELOP, bronze, span)
+            batches, alone = map_in_parts(far, DEVELOP, bronze, span)
+            # What the backend has no memory for is developed here, where decoding has a limit and so a verdict.
+            batches += [batch for one in alone for batch in self._beside.map_batches(DEVELOP, one)]
             judged = judged_of(batches)
-            judged.refused += [self._too_much(one, bronze) for one in lost]
             run.seconds["decode"] += time.perf_counter() - began
             run.records += span.rows
             quarantined = run.tables.quarantined_among([one.place for one in judged.good])
@@ -149,13 +150,10 @@ class Developer:
             self._commit(run, Judged(new, refused), span.to)
             yield
 
-    def _too_much(self, span: Span, bronze: DeltaTable) -> Bad:
-        """The verdict on the one record of a span that the backend has no memory for."""
-        after = {at: first for at, (first, _) in span.bounds.items()}
-        batch = next(iter(read_since(self._lake, after, CHUNK_BYTES, handle=bronze, until=span.to)))
-        (record,) = records_of(batch)
-        detail = "Tried alone on the backend, its process ran out of memory or was killed."
-        return bad_row(Refused(record, Reason.DECODE_MEMORY, detail))
+    @property
+    def _beside(self) -> LocalCompute:
+        """This process as a backend."""
+        return LocalCompute(self._lake, Tools(self._settings, self._keys, self._pool))
 
     def _chunks(self, run: _Run, bronze: DeltaTable, start: Mapping[Position, int]) -> Iterator[list[pa.RecordBatch]]:
         """Batches of bronze, joined until they are worth a commit and never more than its bounds."""

@@ -14,6 +14,7 @@ import polars as pl
 import pyarrow as pa
 
 from resources.lake import Lake
+from resources.lake_log import files_of
 from transforms.table_spec import TableSpec
 
 
@@ -72,7 +73,7 @@ class EventLog:
             self._rows_id: self.rows + events.height,
             self._generation_id: self.generation + 1,
         }
-        paths = pa.table(self.handle.get_add_actions(flatten=True))["path"].to_pylist()
+        paths = [file["path"] for file in files_of(self.handle)]
         self._lake.replace_files(
             self.handle, self.spec, [self._numbered(events)], paths, moved, {"reason": reason}, after=self._seen
         )
@@ -89,10 +90,9 @@ class EventLog:
 
     def reaches(self, at: datetime, arrival: int) -> bool:
         """Whether one of the events before `arrival` may hold from `at` on or later; told by the log alone."""
-        files = pa.table(self.handle.get_add_actions(flatten=True))
         return any(
             file["max.ts"] is None or file["max.ts"] >= at
-            for file in files.to_pylist()
+            for file in files_of(self.handle)
             if file["min.arrival"] is None or file["min.arrival"] < arrival
         )
 

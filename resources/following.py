@@ -23,7 +23,7 @@ import polars as pl
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from resources.compute import BatchFunction, Compute, Tools, map_in_parts, nullable, span_of
+from resources.compute import BatchFunction, Compute, Tools, map_in_parts, nullable, span_of, within
 from resources.lake import CommitConflict, Lake
 from resources.sealed_rows import SealedRows
 from resources.tracked_table import TrackedTable
@@ -33,7 +33,7 @@ from transforms.tables import TableSpec
 CHUNK_ROWS = 2048
 """Rows of a commit; a backend elsewhere gets as many as are worth one call of it."""
 COMMIT_TRIES = 20
-DARK, UNREADABLE, TOO_MUCH = "key destroyed", "unreadable", "no memory for it on the backend"
+DARK, UNREADABLE = "key destroyed", "unreadable"
 """Why a row of the source makes none here."""
 
 _ROW = ["id", "topic_id", "partition", "offset"]
@@ -190,13 +190,14 @@ class Follower:
         if far is None:
             return self._maker.made(self._maker.run(sealed, self._read(source, chunk)))
         span = span_of(source, self._source, chunk)
-        batches, lost = map_in_parts(far, self._maker.function(), source, span)
+        batches, alone = map_in_parts(far, self._maker.function(), source, span)
         wanted = set(chunk.select(_PLACE).iter_rows())
         rows = [row for batch in batches for row in batch.to_pylist() if tuple(row[one] for one in _PLACE) in wanted]
+        # What the backend has no memory for is made here.
+        for part in (chunk.filter(within(one)) for one in alone):
+            rows += self._maker.run(sealed, self._read(source, part)) if part.height else []
         # In the order of the source, whatever order tasks ended in.
-        made = self._maker.made(sorted(rows, key=lambda row: (row["topic_id"], row["partition"], row["offset"])))
-        made.skipped[TOO_MUCH] += len(lost)
-        return made
+        return self._maker.made(sorted(rows, key=lambda row: (row["topic_id"], row["partition"], row["offset"])))
 
     def _missing(self, source: DeltaTable) -> pl.DataFrame:
         made = pl.scan_delta(self._target.handle).filter(self._current).select(_ROW)

@@ -24,7 +24,7 @@ from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
-from resources.lake_columns import conform, refuse_other_columns, widened
+from resources.lake_columns import conform, refuse_other_columns, widen
 from resources.lake_failures import (
     CommitConflict,
     IdentifierRefused,
@@ -35,7 +35,7 @@ from resources.lake_failures import (
     first_line,
     named,
 )
-from resources.lake_log import names_file
+from resources.lake_log import files_of, names_file
 from resources.object_storage import Storage, storage_of
 from resources.parquet_writer import WrittenFile, discard, partition_value, write_files
 from resources.settings import Settings
@@ -55,8 +55,6 @@ __all__ = [
 
 CHECKPOINT_EVERY = 20
 """Commits between two checkpoints: opening then reads at most so many small files."""
-
-WIDENING_TRIES = 10
 
 _logger = logging.getLogger("darkroom.lake")
 
@@ -122,20 +120,8 @@ class Lake:
             handle = self.open(spec.name)
         except TableMissing:
             handle = self._create(spec)
-        for _ in range(WIDENING_TRIES):
-            with self.named(f"widen table {spec.name}"):
-                try:
-                    if not widened(handle, spec):
-                        break
-                except CommitFailedError:
-                    # Another process widened it, or committed rows, meanwhile.
-                    handle = self.open(spec.name)
-        else:
-            raise CommitConflict(
-                f"Table {spec.name}: other writers committed {WIDENING_TRIES} times while its columns or conditions "
-                "were to be changed. Nothing was changed; try again.",
-                {"table": spec.name},
-            )
+        with self.named(f"widen table {spec.name}"):
+            handle = widen(handle, spec, lambda: self.open(spec.name))
         refuse_other_columns(handle, spec, self.uri(spec.name))
         return handle
 
@@ -216,8 +202,7 @@ class Lake:
                 f"Table {spec.name}: rows of {', '.join(map(str, others))} were given to replace "
                 f"{', '.join(map(str, sorted(chosen)))}. Nothing was written."
             )
-        files = pa.table(handle.get_add_actions(flatten=True)).select(["path", "partition.day"]).to_pylist()
-        paths = [file["path"] for file in files if file["partition.day"] in chosen]
+        paths = [file["path"] for file in files_of(handle) if file["partition.day"] in chosen]
         return self.replace_files(handle, spec, [] if data is None else [data], paths, identifiers, info)
 
     def replace_files(
@@ -238,7 +223,7 @@ class Lake:
 
         Args:
             data: tables that get files of their own.
-            paths: as the handle lists them (`get_add_actions`).
+            paths: as the handle lists them (`resources.lake_log.files_of`).
             identifiers: as for `append`; they may go anywhere.
             after: as for `append`.
 
@@ -248,7 +233,7 @@ class Lake:
             LakeFull: no room; nothing stands.
         """
         self._refuse_moved(handle, spec, after or {})
-        listed = {file["path"]: file for file in pa.table(handle.get_add_actions(flatten=True)).to_pylist()}
+        listed = {file["path"]: file for file in files_of(handle)}
         chosen = list(paths)
         if unknown := [path for path in chosen if path not in listed]:
             raise ValueError(

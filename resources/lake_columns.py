@@ -8,26 +8,51 @@ tried here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import polars as pl
 import pyarrow as pa
 from deltalake import DeltaTable, Field
 from deltalake import Schema as DeltaSchema
+from deltalake.exceptions import CommitFailedError
 
-from resources.lake_failures import SchemaRefused, first_line
+from resources.lake_failures import CommitConflict, SchemaRefused, first_line
 from transforms.table_spec import TableSpec
 
+TRIES = 10
 _CONSTRAINT = "delta.constraints."
 
 
-def widened(handle: DeltaTable, spec: TableSpec) -> bool:
-    """Give the table the nullable columns and the conditions of `spec` that it lacks; whether it lacked any.
+def widen(handle: DeltaTable, spec: TableSpec, reopen: Callable[[], DeltaTable]) -> DeltaTable:
+    """Give the table the nullable columns and the conditions of `spec` that it lacks.
+
+    Args:
+        reopen: opens it as it is then.
+
+    Returns:
+        A handle on the table that has them.
 
     Raises:
         SchemaRefused: rows that stand break a condition.
-        deltalake.exceptions.DeltaError: another writer was first.
+        CommitConflict: other writers kept being first.
+        deltalake.exceptions.DeltaError, OSError: as they came from the storage.
     """
+    for _ in range(TRIES):
+        try:
+            if not _widened(handle, spec):
+                return handle
+        except CommitFailedError:
+            # Another process widened it, or committed rows, meanwhile.
+            handle = reopen()
+    raise CommitConflict(
+        f"Table {spec.name}: other writers committed {TRIES} times while its columns or conditions were to be changed. "
+        "Nothing was changed; try again.",
+        {"table": spec.name},
+    )
+
+
+def _widened(handle: DeltaTable, spec: TableSpec) -> bool:
+    """Whether the table lacked anything, and has got it now."""
     named = {field.name for field in handle.schema().fields}
     wanted = DeltaSchema.from_arrow(spec.schema).fields
     columns: list[Field] = [field for field in wanted if field.name not in named and field.nullable]

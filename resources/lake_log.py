@@ -1,10 +1,18 @@
-"""Delta's log, read entry by entry: what delta-rs does not tell of a commit that it gave up on."""
+"""Delta's log: the files that a snapshot names, and whether a commit that delta-rs gave up on stands after all."""
 
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
+import pyarrow as pa
 import pyarrow.fs
+from deltalake import DeltaTable
+
+
+def files_of(handle: DeltaTable) -> list[dict[str, Any]]:
+    """The files of this snapshot, as the log tells of them: `path`, `num_records`, `partition.NAME`, `min.NAME`..."""
+    return pa.table(handle.get_add_actions(flatten=True)).to_pylist()
 
 
 def names_file(filesystem: pyarrow.fs.FileSystem, folder: str, after: int, file: str) -> bool:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
-from resources.data_files import files_of
 from resources.failures import PermanentFailure
 from resources.lake_failures import TableMissing
+from resources.lake_log import files_of
 from transforms.tables import TABLES, TableSpec
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import polars as pl
-import pyarrow as pa
 
 from resources.lake import Lake
+from resources.lake_log import files_of
 from resources.shop_reading import snapshot, sold_details
 from transforms.shop import sales_with_items
 from transforms.shop_tables import DIM_ITEM, SALES_WITH_ITEMS
@@ -42,7 +42,7 @@ def replace_rows(lake: Lake, spec: TableSpec, frame: pl.DataFrame) -> Replaced:
     writer = f"{spec.name.split('/')[-1]}-writer"
     seen = lake.identifier(handle, writer)
     rows = frame.select(spec.schema.names).to_arrow().cast(spec.schema)
-    files = pa.table(handle.get_add_actions(flatten=True))["path"].to_pylist()
+    files = [file["path"] for file in files_of(handle)]
     fresh = pl.DataFrame(rows)
     if seen is not None and len(files) <= 1 and pl.scan_delta(handle).collect().equals(fresh):
         return Replaced(False, fresh)

@@ -21,9 +21,10 @@ from typing import Any
 
 import polars as pl
 
-from resources.data_files import files_of, read_file
+from resources.data_files import read_file
 from resources.event_log import EventLog
 from resources.lake import Lake
+from resources.lake_log import files_of
 from transforms.scd2 import UPSERT, changes, check_events, fold, touched
 from transforms.table_spec import TableSpec
 

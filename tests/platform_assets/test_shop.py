@@ -11,7 +11,6 @@ from typing import Any
 import dagster as dg
 import polars as pl
 import psycopg
-import pyarrow as pa
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -22,6 +21,7 @@ from platform_assets.shop.jobs import SHOP_JOB
 from platform_assets.shop.sources import DESCRIPTIONS, shop_tables
 from resources.dagster_resources import resource_defs
 from resources.lake import Lake
+from resources.lake_log import files_of
 from resources.postgres import upgrade
 from resources.postgres_roles import PostgresRoles
 from resources.shop_load import load
@@ -160,7 +160,7 @@ def test_a_rebuild_by_hand_gives_the_same_versions(shop: Shop):
 def overwrite(shop: Shop, frame: pl.DataFrame) -> None:
     """Put rows into the dimension as no run would."""
     handle = shop.lake.open(DIM_ITEM.name)
-    paths = pa.table(handle.get_add_actions(flatten=True))["path"].to_pylist()
+    paths = [file["path"] for file in files_of(handle)]
     shop.lake.replace_files(handle, DIM_ITEM, [frame.to_arrow().cast(DIM_ITEM.schema)], paths)
 
 

@@ -9,16 +9,21 @@ from pathlib import Path
 
 import dagster as dg
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from cli.hostile import hostile_kinds, sound_jpeg
 from resources.compute import (
     LOCAL,
+    MOST_ALONE,
     SPARK,
+    BatchFunction,
     Compute,
+    ComputeExhausted,
     ComputeRefused,
     ComputeUnavailable,
     LocalCompute,
+    Span,
     Tools,
     backend_of,
     far_compute,
@@ -179,6 +184,58 @@ def test_a_key_store_that_is_away_judges_nobody(tmp_path: Path, pool: DecodePool
     assert not stage.lake.exists(PROCESSED_IMAGES.name) or stage.processed().height == 0
     (stage.settings.home / "elsewhere").rename(stage.settings.home / "keys")
     assert developer(stage, compute).develop().processed == 1
+
+
+class Narrow:
+    """This machine as a backend, that has no memory for records of some offsets together with others, or at all."""
+
+    name, span_rows, spent = "narrow", 100, {}
+
+    def __init__(self, inner: LocalCompute, heavy: set[int]) -> None:
+        self._inner, self._heavy = inner, heavy
+        self.asked = 0
+
+    def map_batches(self, function: BatchFunction, span: Span) -> Iterator[pa.RecordBatch]:
+        self.asked += 1
+        if any(after < offset <= last for after, last in span.bounds.values() for offset in self._heavy):
+            raise ComputeExhausted("no memory")
+        return self._inner.map_batches(function, span)
+
+
+def test_halves_are_tried_down_to_the_rows_that_are_too_much_which_are_then_developed_here(
+    tmp_path: Path, pool: DecodePool
+) -> None:
+    stage = Stage(tmp_path / "stage", pool)
+    ids = [stage.bronze.sealed(picture(number)) for number in range(16)]
+    stage.bronze.land()
+    narrow = Narrow(here(stage), {3, 11})
+    done = developer(stage, narrow).develop()
+    assert (done.processed, done.quarantined) == (16, {})
+    assert sorted(stage.processed()["id"]) == sorted(ids)
+    assert narrow.asked < 2 * 2 * 5, "by halves, and not one by one"
+
+
+def test_a_backend_that_has_no_memory_for_anything_judges_nobody(tmp_path: Path, pool: DecodePool) -> None:
+    stage = Stage(tmp_path / "stage", pool)
+    for number in range(40):
+        stage.bronze.sealed(picture(number))
+    stage.bronze.land()
+    narrow = Narrow(here(stage), set(range(40)))
+    with pytest.raises(ComputeExhausted) as caught:
+        developer(stage, narrow).develop()
+    assert not is_permanent(caught.value)
+    assert stage.processed().height == 0
+    assert narrow.asked < 4 * MOST_ALONE, "it is given up soon"
+
+
+def test_features_that_are_too_much_for_the_backend_are_made_here(tmp_path: Path, pool: DecodePool) -> None:
+    stage = Stage(tmp_path / "stage", pool)
+    for number in range(8):
+        stage.bronze.sealed(picture(number))
+    stage.bronze.land()
+    developer(stage).develop()
+    made = compute_features(stage.lake, stage.keys, lambda: AT, far=Narrow(here(stage), {5}))
+    assert (made.rows, dict(made.skipped)) == (8, {})
 
 
 def test_each_asset_has_the_backend_that_configuration_names(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from resources.lake import (
     SchemaRefused,
     TableMissing,
 )
+from resources.lake_log import files_of
 from resources.object_storage import Storage
 from transforms.tables import DAILY_UPLOADS, RAW_IMAGES, TABLES, TableSpec
 
@@ -282,7 +283,7 @@ def test_two_that_replace_the_same_day_do_not_both_win(lake: Lake) -> None:
 def test_the_log_knows_the_bounds_of_the_named_columns_and_no_byte_of_an_image(lake: Lake, place: Place) -> None:
     handle = lake.ensure(RAW_IMAGES)
     lake.append(handle, RAW_IMAGES, pa.concat_tables([records(0, 4, 5), records(2, 1), records(1, 8, day=TOMORROW)]))
-    files = {row["partition.day"]: row for row in pa.table(handle.get_add_actions(flatten=True)).to_pylist()}
+    files = {row["partition.day"]: row for row in files_of(handle)}
     assert set(files) == {TODAY, TOMORROW}
     today = files[TODAY]
     assert (today["num_records"], today["min.offset"], today["max.offset"]) == (3, 1, 5)

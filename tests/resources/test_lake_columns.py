@@ -11,9 +11,10 @@ import pyarrow as pa
 import pytest
 
 from resources.bronze import read_since
-from resources.data_files import files_of, read_file
+from resources.data_files import read_file
 from resources.failures import is_permanent
 from resources.lake import CommitConflict, Lake, SchemaRefused
+from resources.lake_log import files_of
 from resources.upkeep import maintain
 from tests.resources.test_lake import SMALL, numbers, records
 from transforms.landing_protocol import Position

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -18,6 +17,7 @@ from resources.failures import is_permanent
 from resources.lake import CommitConflict, Lake, LakeUnavailable, open_lake
 from resources.lake_check import check_lake
 from resources.lake_failures import LakeDenied
+from resources.lake_log import files_of
 from resources.object_storage import Credentials, StorageRefused, storage_of
 from resources.settings import Settings
 from resources.upkeep import maintain
@@ -114,7 +114,7 @@ def test_an_answer_that_is_cut_short_is_read_again_or_fails_and_never_gives_half
     lake.append(handle, SMALL, numbers(*range(5000)), {"a": 1})
     rule = relay.after("GET", DATA, "body cut short")
     with lake.reading(SMALL.name) as (filesystem, folder):
-        (path,) = [row["path"] for row in pa.table(handle.get_add_actions(flatten=True)).to_pylist()]
+        (path,) = [row["path"] for row in files_of(handle)]
         try:
             assert pq.read_table(f"{folder}/{path}", filesystem=filesystem).num_rows == 5000
         except (LakeUnavailable, OSError):
