@@ -10,11 +10,7 @@ must be exact may be read from it.
 
 from __future__ import annotations
 
-import os
-import socket
-import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -22,9 +18,10 @@ from types import TracebackType
 from typing import Self
 
 import psycopg
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import PoolTimeout
 
 from resources.failures import PermanentFailure, TransientFailure
+from resources.postgres_pool import WatchedPool
 
 STATES: tuple[str, ...] = ("accepted", "landed", "quarantined", "processed")
 """States of an image, in the order in which they may follow each other."""
@@ -98,23 +95,7 @@ class ImageStatus:
 
     def __init__(self, dsn: str, *, timeout_seconds: float = 5.0, connections: int = 4) -> None:
         self._dsn = dsn
-        self._timeout = timeout_seconds
-        self._pool = ConnectionPool(
-            dsn,
-            min_size=0,
-            max_size=connections,
-            open=False,
-            timeout=timeout_seconds,
-            max_idle=60,
-            # A connection that a restart of the server broke is replaced before it is handed out.
-            check=self._check,
-            kwargs={
-                "autocommit": True,
-                "connect_timeout": max(2, int(timeout_seconds)),
-                "options": f"-c statement_timeout={int(timeout_seconds * 1000)} -c TimeZone=UTC",
-                "application_name": "darkroom",
-            },
-        )
+        self._pool = WatchedPool(dsn, timeout_seconds, connections, "darkroom")
 
     def put_many(self, rows: Sequence[StatusRow]) -> None:
         """Write states in one statement; a state that is not ahead of the stored one changes nothing.
@@ -133,9 +114,8 @@ class ImageStatus:
             "reasons": [row.reason for row in ahead],
             "order": list(STATES),
         }
-        self._pool.open()
         try:
-            with self._pool.connection() as connection, self._watched(connection):
+            with self._pool.connected() as connection:
                 connection.execute(_PUT, parameters)
         except (psycopg.Error, PoolTimeout) as error:
             raise StatusUnavailable(self._sentence(f"writing {len(ahead)} image states", error)) from error
@@ -151,9 +131,8 @@ class ImageStatus:
         """
         if not ids:
             return 0
-        self._pool.open()
         try:
-            with self._pool.connection() as connection, self._watched(connection):
+            with self._pool.connected() as connection:
                 return connection.execute(_LANDED, (list(ids),)).rowcount
         except (psycopg.Error, PoolTimeout) as error:
             raise StatusUnavailable(self._sentence(f"marking {len(ids)} images as landed", error)) from error
@@ -164,9 +143,8 @@ class ImageStatus:
         Raises:
             StatusUnavailable: PostgreSQL is away or refused.
         """
-        self._pool.open()
         try:
-            with self._pool.connection() as connection, self._watched(connection):
+            with self._pool.connected() as connection:
                 found = connection.execute(_GET, (id,)).fetchone()
         except (psycopg.Error, PoolTimeout) as error:
             raise StatusUnavailable(self._sentence("reading an image's state", error)) from error
@@ -183,21 +161,6 @@ class ImageStatus:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _check(self, connection: psycopg.Connection) -> None:
-        with self._watched(connection):
-            ConnectionPool.check_connection(connection)
-
-    @contextmanager
-    def _watched(self, connection: psycopg.Connection) -> Iterator[None]:
-        """Break a connection on which nothing comes back: a server that hangs does not time statements out itself."""
-        watch = threading.Timer(self._timeout + 1, _break, (connection,))
-        watch.daemon = True
-        watch.start()
-        try:
-            yield
-        finally:
-            watch.cancel()
 
     def _sentence(self, tried: str, error: Exception) -> str:
         return (
@@ -257,15 +220,6 @@ def upgrade(dsn: str, schemas: Sequence[str] = SCHEMAS) -> None:
                 f"Upgrading schema {schema} in PostgreSQL ({_address(dsn)}) failed: {_first_line(error)}. "
                 "Nothing was changed."
             ) from error
-
-
-def _break(connection: psycopg.Connection) -> None:
-    """Shut a connection's socket, so that whoever waits on it gets an error; close() would wait with them."""
-    try:
-        with socket.socket(fileno=os.dup(connection.fileno())) as line:
-            line.shutdown(socket.SHUT_RDWR)
-    except (psycopg.Error, OSError):
-        return  # it ended by itself meanwhile
 
 
 def _address(dsn: str) -> str:

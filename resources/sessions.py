@@ -16,12 +16,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import PoolTimeout
 
 from resources.failures import TransientFailure
+from resources.postgres_pool import WatchedPool
 
 SECRET_BYTES = 32
 LONGEST_SECRET = 128
+CONNECTIONS = 8
 
 _BEGIN = """
 WITH swept AS (DELETE FROM signin.sessions WHERE ends_at < now() OR seen_at < now() - %(idle)s * interval '1 second')
@@ -53,21 +55,7 @@ class Sessions:
     def __init__(self, dsn: str, seconds: float, idle_seconds: float, *, timeout_seconds: float = 5.0) -> None:
         self._seconds = seconds
         self._idle = idle_seconds
-        self._pool = ConnectionPool(
-            dsn,
-            min_size=0,
-            max_size=8,
-            open=False,
-            timeout=timeout_seconds,
-            max_idle=60,
-            check=ConnectionPool.check_connection,
-            kwargs={
-                "autocommit": True,
-                "connect_timeout": max(2, int(timeout_seconds)),
-                "options": f"-c statement_timeout={int(timeout_seconds * 1000)}",
-                "application_name": "darkroom-signin",
-            },
-        )
+        self._pool = WatchedPool(dsn, timeout_seconds, CONNECTIONS, "darkroom-signin")
 
     def begin(self, subject: str) -> str:
         """A new session of somebody who proved to be that; returns its secret, which is kept nowhere here."""
@@ -106,9 +94,8 @@ class Sessions:
 
     @contextmanager
     def _connected(self) -> Iterator[psycopg.Connection]:
-        self._pool.open()
         try:
-            with self._pool.connection() as connection:
+            with self._pool.connected() as connection:
                 yield connection
         except (psycopg.Error, PoolTimeout) as error:
             said = str(error).strip().split("\n", 1)[0]

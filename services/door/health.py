@@ -1,9 +1,12 @@
-"""Is the process alive, can it take images, and what has it counted: for supervisors, gateways and Prometheus."""
+"""Is the process alive, can it work, and what has it counted: for supervisors, gateways and Prometheus.
+
+The routes are every service's: its application says `state.readiness` and `state.metrics`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from time import monotonic
 
@@ -27,10 +30,14 @@ NO_ID = "a" * 26
 
 
 class ReadinessProbe:
-    """Asks what taking an image needs; one round at a time, believed for a second."""
+    """Asks what a service needs; one round at a time, believed for a second.
 
-    def __init__(self, door: Door) -> None:
-        self._door = door
+    Args:
+        look: one round.
+    """
+
+    def __init__(self, look: Callable[[], Awaitable[Readiness]]) -> None:
+        self._look = look
         self._lock = asyncio.Lock()
         self._last: tuple[float, Readiness] | None = None
 
@@ -38,20 +45,8 @@ class ReadinessProbe:
         """The newest answer."""
         async with self._lock:
             if self._last is None or monotonic() - self._last[0] > BELIEVED_SECONDS:
-                self._last = (monotonic(), await self._round())
+                self._last = (monotonic(), await self._look())
             return self._last[1]
-
-    async def _round(self) -> Readiness:
-        door = self._door
-        questions: dict[str, Callable[[], str]] = {
-            "kafka": lambda: _kafka(door),
-            "keys": lambda: _keys(door),
-            "tokens": lambda: _tokens(door),
-            "postgres": lambda: _postgres(door),
-        }
-        answers = await asyncio.gather(*(door.ask(question) for question in questions.values()))
-        checks = dict(zip(questions, answers, strict=True))
-        return Readiness(ready=all(checks[name] == "ok" for name in ("kafka", "keys", "tokens")), checks=checks)
 
 
 @asynccontextmanager
@@ -59,7 +54,8 @@ async def serving(app: FastAPI, door: Door) -> AsyncIterator[None]:
     """Run a door's background parts while the application runs, where these routes find it."""
     door.start()
     app.state.door = door
-    app.state.readiness = ReadinessProbe(door)
+    app.state.metrics = door.metrics
+    app.state.readiness = ReadinessProbe(lambda: _round(door))
     try:
         yield
     finally:
@@ -74,14 +70,13 @@ async def healthz() -> dict[str, str]:
 
 @router.get(
     "/readyz",
-    summary="Can images be taken",
-    description="Asks Kafka for the topic, the key store for its secret and the day, and the issuer's key set. "
-    "PostgreSQL is told and not needed.",
+    summary="Can it do its work",
+    description="Asks what the service needs, at most once a second; the checks name each, and what is missing.",
     response_model=Readiness,
     responses={503: {"model": Readiness, "description": "Not ready; the checks say what is missing."}},
 )
 async def readyz(request: Request) -> Response:
-    """Can images be taken."""
+    """Can it do its work."""
     readiness = await request.app.state.readiness.ask()
     headers = {} if readiness.ready else {"Retry-After": "2"}
     return JSONResponse(readiness.model_dump(), status_code=200 if readiness.ready else 503, headers=headers)
@@ -90,8 +85,21 @@ async def readyz(request: Request) -> Response:
 @router.get("/metrics", summary="Counters for Prometheus", response_class=Response)
 async def metrics(request: Request) -> Response:
     """Counters, in Prometheus' text format."""
-    counted = request.app.state.door.metrics
+    counted = request.app.state.metrics
     return Response(counted.text(), headers={"Content-Type": counted.content_type})
+
+
+async def _round(door: Door) -> Readiness:
+    """Kafka for the topic, the key store for its secret and the day, the issuer's keys; PostgreSQL is not needed."""
+    questions: dict[str, Callable[[], str]] = {
+        "kafka": lambda: _kafka(door),
+        "keys": lambda: _keys(door),
+        "tokens": lambda: _tokens(door),
+        "postgres": lambda: _postgres(door),
+    }
+    answers = await asyncio.gather(*(door.ask(question) for question in questions.values()))
+    checks = dict(zip(questions, answers, strict=True))
+    return Readiness(ready=all(checks[name] == "ok" for name in ("kafka", "keys", "tokens")), checks=checks)
 
 
 def _kafka(door: Door) -> str:

@@ -17,9 +17,9 @@ class ProblemDocument(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Whether the instance can take images, and if not, what is missing."""
+    """Whether the instance can do its work, and if not, what is missing."""
 
     ready: bool
     checks: dict[str, str] = Field(
-        description="By what was asked: ok, or a sentence. PostgreSQL is not needed to be ready."
+        description="By what was asked: ok, or a sentence. A door is ready without PostgreSQL."
     )

@@ -29,9 +29,11 @@ from access.tokens import LARGEST_TOKEN
 from resources.directory import DirectoryAway, DirectoryRefused, Person
 from resources.sessions import SessionsAway
 from resources.settings import Settings
-from services.door import rendering
+from services.door import health, rendering
 from services.door.bearer import bearer_of
 from services.door.edge import Edge
+from services.door.health import ReadinessProbe
+from services.door.models import Readiness
 from services.door.problems import Kind, Problem
 from services.signin.limits import Attempts
 from services.signin.page import POLICY, local_goal, sign_in_page, signed_in_page
@@ -78,11 +80,13 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.signin = SignIn(settings, edges(settings), metrics, attempts())
+        app.state.signin = service = SignIn(settings, edges(settings), metrics, attempts())
+        app.state.metrics = metrics
+        app.state.readiness = ReadinessProbe(lambda: _round(service))
         try:
             yield
         finally:
-            app.state.signin.close()
+            service.close()
 
     app = FastAPIOffline(
         title="Darkroom sign-in",
@@ -94,6 +98,7 @@ def create_app(
     )
     rendering.install(app)
     app.include_router(router)
+    app.include_router(health.router)
     app.add_middleware(Edge, metrics=metrics)
     return app
 
@@ -216,15 +221,8 @@ async def sign_out(request: Request, service: Parts) -> Response:
     return answer
 
 
-@router.get("/healthz", summary="Is the process alive", tags=["health"])
-async def healthz() -> dict[str, str]:
-    """Answers as long as the event loop turns; asks nobody."""
-    return {"status": "ok"}
-
-
-@router.get("/readyz", summary="Can somebody sign in", tags=["health"])
-async def readyz(service: Parts) -> Response:
-    """Asks the directory for nobody, PostgreSQL for sessions, and the signer for its keys."""
+async def _round(service: SignIn) -> Readiness:
+    """The directory for nobody, PostgreSQL for sessions, and the signer for its keys."""
     questions: dict[str, Callable[[], Any]] = {
         "directory": lambda: service.edges.people.person("nobody-of-this-name"),
         "sessions": service.edges.sessions.check,
@@ -237,15 +235,7 @@ async def readyz(service: Parts) -> Response:
             checks[name] = "ok"
         except (DirectoryAway, DirectoryRefused, SessionsAway, SignerNotReady) as error:
             checks[name] = str(error)
-    ready = all(said == "ok" for said in checks.values())
-    headers = {} if ready else {"Retry-After": "2"}
-    return JSONResponse({"ready": ready, "checks": checks}, status_code=200 if ready else 503, headers=headers)
-
-
-@router.get("/metrics", summary="Counters for Prometheus", tags=["health"], response_class=Response)
-async def metrics(service: Parts) -> Response:
-    """Counters, in Prometheus' text format."""
-    return Response(service.metrics.text(), headers={"Content-Type": service.metrics.content_type})
+    return Readiness(ready=all(said == "ok" for said in checks.values()), checks=checks)
 
 
 async def prove(service: SignIn, request: Request, name: str, password: str) -> Person:
