@@ -1,4 +1,4 @@
-"""Every setting of Darkroom, in one place.
+"""Every setting of Darkroom, read in one place.
 
 Values come from, first to last: arguments, the environment (`DARKROOM_<NAME>`), one TOML file
 (`DARKROOM_CONFIG`, else `darkroom.toml` in `DARKROOM_HOME`), the defaults below. Nothing is read at import;
@@ -16,6 +16,9 @@ from typing import Annotated, Any, Literal, Self, cast
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from resources.settings_compute import ComputeSettings
+from resources.settings_people import PeopleSettings
+
 MEBIBYTE = 1024 * 1024
 
 
@@ -23,7 +26,7 @@ class SettingsError(Exception):
     """A setting is unknown or has a value that cannot be; the message lists what would be valid."""
 
 
-class Settings(BaseSettings):
+class Settings(BaseSettings, PeopleSettings, ComputeSettings):
     """The settings of one Darkroom process. Each description says what a wrong value does."""
 
     model_config = SettingsConfigDict(env_prefix="DARKROOM_", extra="forbid", frozen=True, env_ignore_empty=True)
@@ -34,9 +37,9 @@ class Settings(BaseSettings):
     )
     lake: str = Field(
         default="",
-        description="Root of the Delta tables: a folder, or s3://BUCKET/PREFIX (az:// and gs:// were not tried); empty "
-        "means HOME/lake. Another root is another, empty lake: landing would begin again at the oldest record that the "
-        "broker still holds.",
+        description="Root of the Delta tables: a folder, or s3://BUCKET/PREFIX or az://CONTAINER/PREFIX (gs:// was not "
+        "tried); empty means HOME/lake. Another root is another, empty lake: landing would begin again at the oldest "
+        "record that the broker still holds.",
     )
     aws_region: str = Field(
         default="",
@@ -223,94 +226,6 @@ class Settings(BaseSettings):
         "Too low: the key store is read more often, at 0 for every key.",
     )
 
-    token_issuer: str = Field(
-        default="https://darkroom.local/signin",
-        description="Only tokens with this `iss` are taken. A wrong value refuses every token (401).",
-    )
-    token_audience: str = Field(
-        default="darkroom",
-        description="Only tokens with this `aud` are taken. A wrong value refuses every token (401).",
-    )
-    token_jwks: Path | None = Field(
-        default=None,
-        description="JWKS file with the issuer's public keys; empty means HOME/tls/jwks.json. Missing: the service "
-        "does not become ready.",
-    )
-
-    signer_file: Path | None = Field(
-        default=None,
-        description="File with the private key that sign-in signs with; empty means HOME/secrets/signer.key. Missing: "
-        "nobody can sign in (503).",
-    )
-    token_seconds: Annotated[int, Field(ge=10, le=3600)] = Field(
-        default=60,
-        description="How long a token that sign-in gives is good for. Too high: so long does a membership that was "
-        "taken away still act. Too low: clients ask for tokens all the time.",
-    )
-    session_seconds: Annotated[int, Field(ge=60, le=30 * 86400)] = Field(
-        default=12 * 3600,
-        description="How long somebody stays signed in at most. Too high: a secret that was lost is good so long. Too "
-        "low: people type their passwords often.",
-    )
-    session_idle_seconds: Annotated[int, Field(ge=60, le=30 * 86400)] = Field(
-        default=3600,
-        description="How long somebody stays signed in who asks for nothing. Too high: a machine that was left alone "
-        "is signed in so long. Too low: who reads a page for a while is signed out.",
-    )
-
-    ldap_urls: str = Field(
-        default="",
-        description="Addresses of the LDAP directory, ldaps://HOST[:PORT], several with a blank between: the first "
-        "that answers is asked. A wrong one: nobody can sign in.",
-    )
-    ldap_base: str = Field(
-        default="dc=darkroom,dc=local",
-        description="Below which entry people and groups are looked for. A wrong one: nobody is found.",
-    )
-    ldap_bind_dn: str = Field(
-        default="",
-        description="Entry that looks people up; it needs to read names and members, and nothing else. A wrong one: "
-        "nobody can sign in, and the log says why.",
-    )
-    ldap_credentials: Path | None = Field(
-        default=None,
-        description="File with that entry's password. Missing: nobody can sign in, and the log says why.",
-    )
-    ldap_ca: Path | None = Field(
-        default=None,
-        description="PEM file of the authority that signed the directory's certificate; empty for those that this "
-        "machine trusts. A wrong one: nobody can sign in.",
-    )
-    ldap_user_filter: str = Field(
-        default="(&(objectClass=inetOrgPerson)(uid={name}))",
-        description="How somebody is found by the {name} they give; for Active Directory "
-        "(&(objectClass=user)(sAMAccountName={name})). A wrong one: nobody is found.",
-    )
-    ldap_user_name: str = Field(
-        default="uid",
-        description="Attribute whose first value is somebody's name here; for Active Directory sAMAccountName. A wrong "
-        "one: nobody can sign in.",
-    )
-    ldap_group_filter: str = Field(
-        default="(&(objectClass=groupOfNames)(member={dn}))",
-        description="How the groups of the entry {dn} are found; for Active Directory "
-        "(&(objectClass=group)(member={dn})). A wrong one: people are in no group, and may do nothing.",
-    )
-    ldap_group_name: str = Field(
-        default="cn",
-        description="Attribute that holds a group's name, as the policy writes it. A wrong one: people may do nothing.",
-    )
-    ldap_nested_groups: bool = Field(
-        default=True,
-        description="Whether a group's members have the rights of the groups that it is in. A wrong value gives or "
-        "takes these rights.",
-    )
-    ldap_timeout_seconds: Annotated[int, Field(ge=1, le=60)] = Field(
-        default=5,
-        description="Longest wait for one answer of the directory. Too high: sign-in hangs so long while a host is "
-        "gone. Too low: a busy directory lets nobody in.",
-    )
-
     max_image_bytes: Annotated[int, Field(ge=1024, le=64 * MEBIBYTE)] = Field(
         default=10 * MEBIBYTE,
         description="Largest image, in bytes; a larger one is refused while it is read (413) or quarantined "
@@ -338,84 +253,6 @@ class Settings(BaseSettings):
         description="What becomes of records that did not come through a door of ours: developed, or quarantined as "
         "not_sealed. 'accept' lets every producer with WRITE on the topic bring images that no key can erase; "
         "'quarantine' turns away every image of those who may only write plain ones.",
-    )
-
-    compute: Literal["local", "spark", "databricks"] = Field(
-        default="local",
-        description="Where images are developed, measured and named. 'local' takes processes of this machine, and no "
-        "more than it has; 'spark' takes some ten seconds to begin, 'databricks' some minutes. An unknown one stops "
-        "the process at start, one that is not installed the run, which says how to get it.",
-    )
-    compute_assets: dict[str, Literal["local", "spark", "databricks"]] = Field(
-        default_factory=dict,
-        description="The same for single assets, by name, such as images/processed_images. A wrong name has no effect: "
-        "that asset goes on as `compute` says.",
-    )
-    spark_master: str = Field(
-        default="local[*]",
-        description="Address of the Spark cluster; local[N] for N tasks at once in a process here. A wrong one: runs "
-        "fail after two minutes, naming it.",
-    )
-    spark_properties: Path | None = Field(
-        default=None,
-        description="File of Spark properties (name, space, value), applied last: memory, the secret of a cluster. "
-        "A wrong property: the session does not start, and the run fails with Spark's sentence.",
-    )
-    databricks_host: str = Field(
-        default="",
-        description="URL of the Databricks workspace. A wrong one: runs fail after the patience, naming it.",
-    )
-    databricks_token: Path | None = Field(
-        default=None,
-        description="File with a token; empty for what Databricks's library finds itself (OAuth of a service "
-        "principal in the environment, its own configuration file). A wrong one: runs fail at once and are not tried "
-        "again.",
-    )
-    databricks_volume: str = Field(
-        default="",
-        description="Folder of a Unity Catalog volume, as /Volumes/CATALOG/SCHEMA/VOLUME, for what travels to a job "
-        "and back; who may write there may run code on the cluster. A wrong one: runs fail and are not tried again.",
-    )
-    databricks_wheel: str = Field(
-        default="",
-        description="Path of Darkroom's wheel in a volume. A wrong one, or one of another release: the job stops "
-        "and says so.",
-    )
-    databricks_policy: str = Field(
-        default="",
-        description="Id of the cluster policy that jobs are under; empty for none. A wrong one, or one that "
-        "forbids the cluster: the job is refused, with the workspace's sentence.",
-    )
-    databricks_cluster: Path | None = Field(
-        default=None,
-        description="JSON file with fields of the job's cluster that win over the defaults (Clusters API: node types, "
-        "limits of autoscaling, instance profile, tags). A wrong one: Databricks refuses the job and names it.",
-    )
-    databricks_timeout_seconds: Annotated[int, Field(ge=60, le=7 * 86400)] = Field(
-        default=3600,
-        description="Longest time for one job, the start of its cluster included. Too high: a job that hangs costs so "
-        "long. Too low: jobs are cancelled before their end, and cost all the same.",
-    )
-    databricks_patience_seconds: Annotated[int, Field(ge=1, le=3600)] = Field(
-        default=300,
-        description="How long a workspace that answers 429, 503 or nothing is asked again. Too high: a run waits so "
-        "long for one that is gone. Too low: runs fail for what passes.",
-    )
-    decode_workers: Annotated[int, Field(ge=1, le=256)] = Field(
-        default=2,
-        description="Processes that decode images. Too high: more than there are cores gain nothing and cost memory. "
-        "Too low: cores stand idle while a backlog waits.",
-    )
-    decode_memory_mb: Annotated[int, Field(ge=256, le=65536)] = Field(
-        default=1024,
-        description="Address space that a decoding process may add after start, in MiB. Too high: hostile images take "
-        "the machine's memory, once for each of decode_workers. Too low: good large images are quarantined as "
-        "decode_memory.",
-    )
-    decode_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = Field(
-        default=20.0,
-        description="Longest time for one image. Too high: a hostile image holds a decoding process, and the run, so "
-        "long. Too low: good images are quarantined as decode_timeout on a busy machine.",
     )
 
     flush_bytes: Annotated[int, Field(ge=MEBIBYTE, le=256 * MEBIBYTE)] = Field(

@@ -5,133 +5,23 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-import httpx
 import jwt
 import pytest
 
-from access.signer import Signer
-from access.tokens import TokenRefused, TokenVerifier
-from resources.directory import DirectoryAway, DirectoryRefused, Person
+from access.tokens import TokenRefused
+from resources.directory import DirectoryAway, DirectoryRefused
 from resources.sessions import SessionsAway
-from resources.settings import Settings
-from services.signin.app import COOKIE, create_app
 from services.signin.limits import PER_ADDRESS, PER_PAIR, WINDOW_SECONDS, Attempts
-from services.signin.page import local_goal
-from services.signin.wiring import Edges
-
-PASSWORD = "a-password-of-ada's"
-JSON = {"name": "ada", "password": PASSWORD}
-
-
-class PeopleInMemory:
-    """A directory of one password for everybody, that can be away."""
-
-    def __init__(self) -> None:
-        self.groups: dict[str, tuple[str, ...]] = {"ada": ("sales",), "upload-bot": ("image-uploaders",)}
-        self.failure: Exception | None = None
-        self.asked = 0
-
-    def sign_in(self, name: str, password: str) -> Person | None:
-        found = self.person(name)
-        return found if password == PASSWORD else None
-
-    def person(self, name: str) -> Person | None:
-        self.asked += 1
-        if self.failure is not None:
-            raise self.failure
-        groups = self.groups.get(name.casefold())
-        return None if groups is None else Person(name.casefold(), f"uid={name}", groups)
-
-
-class SessionsInMemory:
-    """Sessions that can be away."""
-
-    def __init__(self) -> None:
-        self.held: dict[str, str] = {}
-        self.failure: Exception | None = None
-
-    def begin(self, subject: str) -> str:
-        self.check()
-        secret = f"secret-{len(self.held)}-{subject}"
-        self.held[secret] = subject
-        return secret
-
-    def subject_of(self, secret: str) -> str | None:
-        self.check()
-        return self.held.get(secret)
-
-    def end(self, secret: str) -> None:
-        self.check()
-        self.held.pop(secret, None)
-
-    def end_all(self, subject: str) -> int:
-        gone = [secret for secret, whose in self.held.items() if whose == subject]
-        for secret in gone:
-            del self.held[secret]
-        return len(gone)
-
-    def check(self) -> None:
-        if self.failure is not None:
-            raise self.failure
-
-    def close(self) -> None:
-        """Nothing."""
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class House:
-    """A service with everything outside in memory, and a client that asks it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.settings = Settings(home=folder)
-        self.people, self.sessions, self.clock = PeopleInMemory(), SessionsInMemory(), Clock()
-        at = (self.settings.signer_path, self.settings.jwks_path)
-        self.signer = Signer(*at, self.settings.token_issuer, self.settings.token_audience)
-        self.signer.initialise()
-        self.verifier = TokenVerifier(at[1], self.settings.token_issuer, self.settings.token_audience)
-        edges = Edges(self.people, self.sessions, self.signer)
-        self.app = create_app(self.settings, edges=lambda settings: edges, attempts=lambda: Attempts(self.clock))
-
-    @asynccontextmanager
-    async def client(self) -> AsyncIterator[httpx.AsyncClient]:
-        async with self.app.router.lifespan_context(self.app):
-            transport = httpx.ASGITransport(self.app, client=("192.0.2.7", 1))
-            async with httpx.AsyncClient(transport=transport, base_url="https://darkroom.test") as client:
-                yield client
-
-    def ask(self, *requests: Callable[[httpx.AsyncClient], object]) -> list[httpx.Response]:
-        """The answers to requests, one after the other, by one client."""
-
-        async def all_of_them() -> list[httpx.Response]:
-            async with self.client() as client:
-                return [await request(client) for request in requests]  # type: ignore[misc]
-
-        return asyncio.run(all_of_them())
+from tests.services.signing_in import JSON, PASSWORD, Clock, House, bearer, sign_in
 
 
 @pytest.fixture
 def house(tmp_path: Path) -> House:
     return House(tmp_path)
-
-
-def sign_in(**changed: str) -> Callable[[httpx.AsyncClient], object]:
-    return lambda client: client.post("/v1/session", json={**JSON, **changed})
-
-
-def bearer(secret: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {secret}"}
 
 
 def test_a_name_and_its_password_give_a_session_and_a_token_that_doors_take(house: House) -> None:
@@ -267,80 +157,6 @@ def test_a_machine_gets_a_token_by_its_credentials_in_the_words_of_oauth(house: 
     assert (other.status_code, other.json()) == (400, {"error": "unsupported_grant_type"})
     assert (broken.status_code, broken.json()) == (401, {"error": "invalid_client"})
     assert house.sessions.held == {}, "a machine keeps no session"
-
-
-def test_the_page_signs_in_with_a_cookie_that_no_script_reads_and_shows_who_one_is(house: House) -> None:
-    form = {"name": "ada", "password": PASSWORD, "next": "/runs"}
-    # What browsers send with a form of a page whose policy is no-referrer.
-    browser = {"Origin": "null", "Sec-Fetch-Site": "same-origin"}
-    shown, entered, page, left, after = house.ask(
-        lambda c: c.get("/", params={"next": "/runs"}),
-        lambda c: c.post("/signin", data=form, headers=browser),
-        lambda c: c.get("/"),
-        lambda c: c.post("/signout", headers=browser),
-        lambda c: c.get("/"),
-    )
-    assert 'value="/runs"' in shown.text
-    assert "<script" not in shown.text
-    assert "script-src" not in shown.headers["content-security-policy"]
-    assert (entered.status_code, entered.headers["location"]) == (303, "/runs")
-    cookie = entered.headers["set-cookie"].lower()
-    assert cookie.startswith(f"{COOKIE.lower()}=")
-    assert {"httponly", "secure", "samesite=lax", "path=/"} <= {part.strip() for part in cookie.split(";")}
-    assert "You are <strong>ada</strong>, in sales" in page.text
-    assert left.status_code == 303
-    assert "<strong>ada" not in after.text
-    assert house.sessions.held == {}
-
-
-def test_the_page_says_what_was_wrong_and_shows_what_was_typed_as_text(house: House) -> None:
-    (answer,) = house.ask(
-        lambda c: c.post(
-            "/signin", data={"name": '"><script>alert(1)</script>', "password": "x", "next": "//evil.test"}
-        )
-    )
-    assert answer.status_code == 401
-    assert "The name or the password is wrong." in answer.text
-    assert "<script" not in answer.text
-    assert 'value="/"' in answer.text, "no other site is a goal"
-    assert answer.text.count("x") and 'value="x"' not in answer.text, "no password comes back"
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"Sec-Fetch-Site": "cross-site"},
-        {"Sec-Fetch-Site": "same-site"},
-        {"Origin": "https://evil.test"},
-        {"Origin": "null"},
-    ],
-)
-def test_a_form_of_another_site_is_not_taken(house: House, headers: dict[str, str]) -> None:
-    form = {"name": "ada", "password": PASSWORD}
-    answers = house.ask(
-        lambda c: c.post("/signin", data=form, headers=headers), lambda c: c.post("/signout", headers=headers)
-    )
-    assert [one.status_code for one in answers] == [403, 403]
-    assert house.sessions.held == {}
-
-
-@pytest.mark.parametrize(
-    ("asked", "goal"),
-    [
-        ("/runs?x=1#y", "/runs?x=1#y"),
-        (None, "/"),
-        ("", "/"),
-        ("https://evil.test", "/"),
-        ("//evil.test", "/"),
-        ("/\\evil.test", "/"),
-        ("/a\\b", "/"),
-        ("/\tx", "/"),
-        ("javascript:alert(1)", "/"),
-        ("/ü", "/"),
-    ],
-)
-def test_the_goal_is_a_path_of_this_site(asked: str | None, goal: str) -> None:
-    assert local_goal(asked) == goal
 
 
 @pytest.mark.parametrize(
