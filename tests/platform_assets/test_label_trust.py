@@ -93,7 +93,8 @@ def test_ten_thousand_wrong_labels_stop_promotion_name_the_pseudonym_and_are_lef
 
 
 def test_without_a_champion_the_others_labels_tell_who_is_wrong(house: House, developed: Developed):
-    honest(developed, 600)
+    # Of 600 a model is too seldom sure: the share that it contradicts lies at the setting itself.
+    honest(developed, 1200)
     name = poisoned(developed, 1000)
     stopped = house.run(job=TRAIN_JOB, raise_on_error=False)
     check = house.checks(stopped)[CHECK]
