@@ -92,11 +92,21 @@ class Identity(_Model):
 
 
 class Group(_Model):
-    """People who may do the same. Nobody logs in as a group; people are logins that inherit its rights and settings."""
+    """People who may do the same, by the name of their group in the directory.
+
+    A group with rights in the database is a role there. Nobody logs in as it; people are logins that inherit its rights
+    and settings.
+    """
 
     note: str
-    postgres: tuple[DatabaseRight, ...] = Field(min_length=1)
-    session: SessionSettings
+    postgres: tuple[DatabaseRight, ...] = ()
+    session: SessionSettings | None = None
+
+    @model_validator(mode="after")
+    def _sessions_of_a_role(self) -> Group:
+        if bool(self.postgres) != (self.session is not None):
+            raise ValueError("a group has rights in postgres and a session, or neither")
+        return self
 
 
 class Policy(_Model):
@@ -111,6 +121,11 @@ class Policy(_Model):
         if both:
             raise ValueError(f"names both an identity and a group: {', '.join(both)}")
         return self
+
+    @property
+    def database_groups(self) -> dict[str, Group]:
+        """The groups that are roles of the database, by name."""
+        return {name: group for name, group in self.groups.items() if group.postgres}
 
 
 def parse_policy(text: str) -> Policy:

@@ -43,10 +43,10 @@ class Role:
 
 def roles(policy: Policy) -> list[Role]:
     """The roles of the policy, sorted: groups, and the identities that have rights in the platform's database."""
-    found = [Role(name, False, session_settings([group.session])) for name, group in policy.groups.items()]
+    found = [Role(name, False, session_settings([group.session])) for name, group in policy.database_groups.items()]
     for name, identity in policy.identities.items():
         if identity.postgres:
-            found.append(Role(name, True, session_settings([identity.session] if identity.session else [])))
+            found.append(Role(name, True, session_settings([identity.session])))
     return sorted(found)
 
 
@@ -78,9 +78,9 @@ def markdown_matrix(policy: Policy, schema: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def session_settings(sessions: Iterable[SessionSettings]) -> tuple[tuple[str, str], ...]:
+def session_settings(sessions: Iterable[SessionSettings | None]) -> tuple[tuple[str, str], ...]:
     """What a session begins with, by name, sorted; of several groups the shortest time-out counts."""
-    given = list(sessions)
+    given = [session for session in sessions if session is not None]
     if not given:
         return ()
     chosen = {"search_path": ", ".join(given[0].search_path)}

@@ -15,6 +15,7 @@ import typer
 from cli.context import use_home
 
 MODULES = (
+    "cli.access",
     "cli.lifecycle",
     "cli.look",
     "cli.token",

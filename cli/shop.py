@@ -66,7 +66,7 @@ def rights() -> None:
         table.add_row(role, *(", ".join(row.get(name, ())) for name in objects))
     console = output()
     console.print(table)
-    for name, groups in standing.people(list(policy.groups), list(policy.identities)).items():
+    for name, groups in standing.people(list(policy.database_groups), list(policy.identities)).items():
         console.print(f"{name} is in {', '.join(groups)}", markup=False)
     drift = [change.sentence for change in differences(policy, standing)]
     for sentence in drift:
@@ -87,7 +87,7 @@ def whoami(
     from stack.people import person_dsn
 
     dsn = current_settings().postgres_dsn if name is None else person_dsn(current_home(), name)
-    found = who_am_i(dsn, sorted(load_policy().groups))
+    found = who_am_i(dsn, sorted(load_policy().database_groups))
     console = output()
     console.print(f"login   {found.login}", markup=False)
     console.print(f"groups  {', '.join(found.groups) or 'none'}", markup=False)

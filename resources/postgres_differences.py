@@ -29,7 +29,7 @@ class Change:
 def differences(policy: Policy, standing: Standing) -> Iterator[Change]:
     """What differs between the policy and what stands, in the order in which it can be put right."""
     wanted = roles(policy)
-    people = standing.people(list(policy.groups), list(policy.identities))
+    people = standing.people(list(policy.database_groups), list(policy.identities))
     settings = {role.name: role.settings for role in wanted}
     for person, groups in people.items():
         settings[person] = session_settings(policy.groups[group].session for group in groups)
@@ -65,10 +65,10 @@ def _roles(wanted: Sequence[Role], standing: Standing) -> Iterator[Change]:
 
 
 def _memberships(policy: Policy, people: dict[str, list[str]], standing: Standing) -> Iterator[Change]:
-    ours = {*policy.groups, *policy.identities, *people, OWNER}
+    ours = {*policy.database_groups, *policy.identities, *people, OWNER}
     for one in sorted(standing.memberships):
         concerns = one.role.startswith("pg_") or one.role in ours or one.member in ours
-        if concerns and not (one.role in policy.groups and one.member in people):
+        if concerns and not (one.role in policy.database_groups and one.member in people):
             yield Change(f"{one.member} is a member of {one.role}", _revoke_membership(one, ""))
         elif concerns and one.admin:
             yield Change(f"{one.member} may put others into {one.role}", _revoke_membership(one, "ADMIN OPTION FOR "))

@@ -56,10 +56,10 @@ def put_person(dsn: str, policy: Policy, name: str, groups: Sequence[str], passw
         ShopRefused, ShopUnavailable: PostgreSQL refused, or is away; nothing was changed.
     """
     person_name(name, policy)
-    unknown = sorted(set(groups) - set(policy.groups))
+    unknown = sorted(set(groups) - set(policy.database_groups))
     if unknown or not groups:
-        named, valid = ", ".join(unknown) or "nothing", ", ".join(sorted(policy.groups))
-        raise PersonRefused(f"{named} is no group of the policy. Valid ones: {valid}.")
+        named, valid = ", ".join(unknown) or "nothing", ", ".join(sorted(policy.database_groups))
+        raise PersonRefused(f"{named} is no group with rights in the shop. Valid ones: {valid}.")
     who = sql.Identifier(name)
     with shop_errors(f"Making the login {name}"), psycopg.connect(dsn) as connection:
         if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,)).fetchone():
@@ -67,7 +67,7 @@ def put_person(dsn: str, policy: Policy, name: str, groups: Sequence[str], passw
         if password is not None:
             verifier = connection.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256").decode()
             connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(who, sql.Literal(verifier)))
-        for group in policy.groups:
+        for group in policy.database_groups:
             if group in groups:
                 # Not by SET ROLE: what a person does is done under their own name.
                 grant = sql.SQL("GRANT {} TO {} WITH INHERIT TRUE, SET FALSE, ADMIN FALSE")

@@ -23,8 +23,6 @@ ADMIN = f"cn=admin,{BASE}"
 READER = f"cn=reader,{BASE}"
 HEAP = "64m"
 PASSWORD_BYTES = 24
-GROUPS = ("image-uploaders", "ml-engineers", "platform-admins")
-"""Groups of people beside those that the policy gives rights in the shop."""
 
 
 def jars(settings: Settings) -> Path:
@@ -62,8 +60,8 @@ def prepare(layout: Layout, port: int) -> None:
 
 
 def furnish(layout: Layout, port: int, policy: Policy) -> None:
-    """Make the groups that the policy names, and those beside them, where they are not there."""
-    people(layout, port).ensure_groups([*policy.groups, *(name for name in GROUPS if name not in policy.groups)])
+    """Make the groups that the policy names, where they are not there."""
+    people(layout, port).ensure_groups(list(policy.groups))
 
 
 def people(layout: Layout, port: int) -> People:

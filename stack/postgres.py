@@ -74,7 +74,7 @@ def prepare(layout: Layout, place: PostgresPlace, port: int, policy: Policy) -> 
     quoted = str(data).replace("'", "''")
     _write(place, data / "postgresql.conf", CONFIGURATION.format(port=port, data=quoted))
     # Not in quotes: in quotes, + would be a letter of a name.
-    people = "".join(f"hostssl all +{group} 127.0.0.1/32 scram-sha-256\n" for group in policy.groups)
+    people = "".join(f"hostssl all +{group} 127.0.0.1/32 scram-sha-256\n" for group in policy.database_groups)
     _write(place, data / "pg_hba.conf", HBA.format(people=people))
     _write(place, data / "pg_ident.conf", identities)
     (data / "tls").mkdir(mode=0o700, exist_ok=True)

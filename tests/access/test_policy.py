@@ -73,6 +73,7 @@ def test_a_group_is_a_role_that_does_not_log_in_with_rights_on_columns_and_funct
 
 def test_whoever_is_in_two_groups_has_the_shorter_time_out_of_each_kind():
     one = parse_policy(GROUP).groups["packers"].session
+    assert one is not None
     other = one.model_copy(update={"statement_timeout": "119s", "lock_timeout": "5001ms"})
     assert dict(session_settings([one, other])) == {
         "search_path": "shop",
@@ -80,6 +81,25 @@ def test_whoever_is_in_two_groups_has_the_shorter_time_out_of_each_kind():
         "lock_timeout": "5s",
         "idle_in_transaction_session_timeout": "90s",
     }
+
+
+def test_a_group_without_rights_in_the_database_is_no_role_there():
+    policy = parse_policy(GROUP + "  readers: {note: n}\n")
+    assert list(policy.groups) == ["packers", "readers"]
+    assert list(policy.database_groups) == ["packers"] == [role.name for role in roles(policy)]
+
+
+@pytest.mark.parametrize(
+    "half",
+    [
+        "{note: n, postgres: [{schema: shop, table: sales, allow: [SELECT]}]}",
+        "{note: n, session: {search_path: [shop], statement_timeout: 1s, lock_timeout: 1s, "
+        "idle_in_transaction_session_timeout: 1s}}",
+    ],
+)
+def test_a_group_has_rights_in_the_database_and_a_session_or_neither(half: str):
+    with pytest.raises(PolicyError, match="a group has rights in postgres and a session, or neither"):
+        parse_policy(f"identities: {{}}\ngroups:\n  g: {half}\n")
 
 
 def test_the_shipped_policy_lets_the_door_write_and_never_read():

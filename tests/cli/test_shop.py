@@ -96,7 +96,7 @@ def test_a_wrong_password_and_a_person_with_rights_of_their_own_are_found(stack:
         (("person", "Ada; DROP", "--group", "sales"), "no name of a login. Valid: a small letter"),
         (
             ("person", "ada", "--group", "salez"),
-            "salez is no group of the policy. Valid ones: analytics, logistics, sales",
+            "salez is no group with rights in the shop. Valid ones: analytics, logistics, sales",
         ),
         (("whoami", "--person", "nobody-here"), "Make the login with `darkroom shop person nobody-here"),
         (("load", "/nowhere"), "/nowhere is no folder"),

@@ -1,0 +1,99 @@
+"""What the policy gives to whom, in one list for every enforcement point, and why somebody may do something. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from access.kafka_acls import EVERY, acl_rules
+from access.policy import Policy, PolicyError
+from access.postgres_grants import rights
+
+Point = Literal["kafka", "postgres"]
+ALL = "everything"
+"""The verb of Kafka's super users, whom no rule limits."""
+TOPIC, CONSUMERS = "topic", "consumer group"
+
+
+@dataclass(frozen=True, order=True)
+class Grant:
+    """`holder`, an identity or a group, may do `verb` at an enforcement point.
+
+    `name` is a topic, a consumer group, `schema.table` or `schema.function(types)`; with `prefix` it is what the name
+    begins with. `column` limits it to one column of a table.
+    """
+
+    holder: str
+    point: Point
+    kind: str
+    name: str
+    verb: str
+    column: str = ""
+    prefix: bool = False
+
+    @property
+    def object(self) -> str:
+        """What it is about, for people."""
+        if self.verb == ALL:
+            return "every topic and consumer group"
+        if self.point == "postgres":
+            return f"{self.name} ({self.column})" if self.column else self.name
+        if self.prefix:
+            return f"{self.kind}s {self.name}*" if self.name else f"every {self.kind}"
+        return f"{self.kind} {self.name}"
+
+    def covers(self, name: str) -> bool:
+        """Whether it is about what has this name."""
+        return name.startswith(self.name) if self.prefix else name == self.name
+
+
+def grants(policy: Policy, topics: Mapping[str, str]) -> list[Grant]:
+    """Everything that the policy gives, sorted, each once.
+
+    The right to connect to the database and to use a schema goes with a right inside it, and is left out.
+
+    Args:
+        topics: what each `${name}` stands for.
+
+    Raises:
+        PolicyError: the policy names a `${name}` that is none of them.
+    """
+    found = {
+        Grant(name, "kafka", kind, "", ALL, prefix=True)
+        for name, identity in policy.identities.items()
+        if identity.kafka_super_user
+        for kind in (TOPIC, CONSUMERS)
+    }
+    for rule in acl_rules(policy, topics):
+        every = rule.name == EVERY
+        found.add(
+            Grant(
+                rule.principal.removeprefix("User:"),
+                "kafka",
+                TOPIC if rule.resource_type == "TOPIC" else CONSUMERS,
+                "" if every else rule.name,
+                rule.operation,
+                prefix=every or rule.pattern == "PREFIXED",
+            )
+        )
+    for right in rights(policy):
+        if right.kind not in ("database", "schema"):
+            kind = "function" if right.kind == "function" else "table"
+            found.add(Grant(right.role, "postgres", kind, right.name, right.verb, right.column))
+    return sorted(found)
+
+
+def about(given: Iterable[Grant], what: str) -> list[Grant]:
+    """Those of the grants that are about `what`: the name of a topic, a consumer group, a table or a function.
+
+    Raises:
+        PolicyError: the policy speaks of nothing of that name; lists what it speaks of.
+    """
+    every = list(given)
+    named = [grant for grant in every if grant.name and grant.covers(what)]
+    if not named:
+        valid = ", ".join(sorted({grant.name + ("*" if grant.prefix else "") for grant in every if grant.name}))
+        raise PolicyError(f"The policy speaks of nothing named {what!r}. It speaks of: {valid}.")
+    of = {(grant.point, grant.kind) for grant in named}
+    return [grant for grant in every if (grant.point, grant.kind) in of and grant.covers(what)]

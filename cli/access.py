@@ -1,0 +1,136 @@
+"""`darkroom access`: what the one policy gives to whom, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.context import current_home, current_settings, output, plainly
+
+if TYPE_CHECKING:
+    from access.explain import Grant
+    from access.policy import Policy
+
+access_commands = typer.Typer(
+    no_args_is_help=True,
+    help="The one policy: who may do what, and why. It reads access/policy.yaml and asks no server what stands there; "
+    "`darkroom shop rights` compares the database with it.",
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group `access`."""
+    app.add_typer(access_commands, name="access")
+    access_commands.command("show")(show)
+    access_commands.command("explain")(explain)
+
+
+@plainly
+def show(
+    name: Annotated[str | None, typer.Argument(help="An identity or a group; every one unless given.")] = None,
+) -> None:
+    """Show what the policy gives to each group of people and to each service."""
+    from rich.table import Table
+
+    from access.policy import load_policy
+
+    policy = load_policy()
+    holders = [*policy.groups, *policy.identities] if name is None else [_holder(policy, name)]
+    given = _grants(policy)
+    table = Table("who", "where", "what", "may", box=None)
+    for holder in holders:
+        lines = list(_lines(grant for grant in given if grant.holder == holder))
+        for point, what, verbs in lines or [("", "nothing", "")]:
+            table.add_row(holder, point, what, verbs)
+    console = output()
+    console.print(table)
+    if name is not None:
+        console.print((policy.groups.get(name) or policy.identities[name]).note, soft_wrap=True, markup=False)
+
+
+@plainly
+def explain(
+    who: Annotated[str, typer.Argument(help="A person of the stack's directory, a group or an identity.")],
+    what: Annotated[str, typer.Argument(help="A topic, a consumer group, schema.table or schema.function(types).")],
+) -> None:
+    """Say what somebody may do with something, and which line of the policy says so."""
+    from access.explain import about
+    from access.policy import PolicyError, load_policy
+    from stack.errors import StackError
+
+    policy = load_policy()
+    try:
+        possible = about(_grants(policy), what)
+    except PolicyError as error:
+        raise StackError(str(error)) from None
+    person, holders = _holders(policy, who)
+    console = output()
+    held = [grant for grant in possible if grant.holder in holders]
+    for holder in holders:
+        for point, of, verbs in _lines(grant for grant in held if grant.holder == holder):
+            through = f", of which {who} is a member" if person else ""
+            where = f"{'groups' if holder in policy.groups else 'identities'}.{holder} of the policy"
+            console.print(
+                f"By the policy {who} may {verbs} on {of} ({point}): {where}{through}.", soft_wrap=True, markup=False
+            )
+    if not held:
+        console.print(f"By the policy {who} may do nothing with {what}.", soft_wrap=True, markup=False)
+        if person:
+            console.print(f"In the directory {who} is in: {', '.join(holders) or 'no group'}.", soft_wrap=True)
+        may = ", ".join(sorted({grant.holder for grant in possible}))
+        console.print(f"Who may: {may}.", soft_wrap=True, markup=False)
+    if person and any(grant.point == "postgres" for grant in possible):
+        console.print(
+            "The database does not follow the directory: a login has the groups of `darkroom shop person`.",
+            soft_wrap=True,
+        )
+
+
+def _grants(policy: Policy) -> list[Grant]:
+    from access.explain import grants
+    from resources.topics import topic_settings
+
+    return grants(policy, topic_settings(current_settings()))
+
+
+def _lines(given: Iterable[Grant]) -> Iterator[tuple[str, str, str]]:
+    """Where, what, and the verbs together, a line an object."""
+
+    def place(grant: Grant) -> tuple[str, str]:
+        return grant.point, grant.object
+
+    for (point, what), of in groupby(sorted(given, key=place), key=place):
+        yield point, what, ", ".join(sorted({grant.verb for grant in of}))
+
+
+def _holder(policy: Policy, name: str) -> str:
+    from stack.errors import StackError
+
+    if name not in policy.groups and name not in policy.identities:
+        groups, identities = ", ".join(policy.groups), ", ".join(policy.identities)
+        raise StackError(f"{name} is in no line of the policy. Groups: {groups}. Identities: {identities}.")
+    return name
+
+
+def _holders(policy: Policy, who: str) -> tuple[bool, Sequence[str]]:
+    """Whether this is a person, and whose lines of the policy count for them."""
+    from stack.directory import DIRECTORY, people
+    from stack.errors import StackError
+    from stack.paths import Layout
+    from stack.state import load_state
+
+    if who in policy.groups or who in policy.identities:
+        return False, [who]
+    home = current_home()
+    port = load_state(home).ports.get(DIRECTORY)
+    everyone = people(Layout(home), port).everyone() if port is not None else {}
+    if who not in everyone:
+        there = f"People of the directory: {', '.join(everyone)}. " if everyone else "The directory has nobody yet. "
+        raise StackError(
+            f"{who} is no person of the stack's directory and in no line of the policy. {there}"
+            f"Groups: {', '.join(policy.groups)}. Identities: {', '.join(policy.identities)}."
+        )
+    return True, everyone[who]

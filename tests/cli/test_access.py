@@ -1,0 +1,67 @@
+"""`darkroom access` as a person types it, on the running stack."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from access.policy import load_policy
+from tests.live_stack import DARKROOM, LiveStack
+
+pytestmark = pytest.mark.stack
+
+
+@pytest.fixture
+def person(stack: LiveStack) -> Iterator[str]:
+    """Somebody in the stack's directory, in sales."""
+    name = "test-reader"
+    line = [str(DARKROOM), "--home", str(stack.home), "people", "add", name, "--password-stdin", "--group", "sales"]
+    subprocess.run(line, input="a-password-of-somebody\n", text=True, check=True, capture_output=True, timeout=60)
+    yield name
+    stack.run("people", "remove", name)
+
+
+def test_everything_or_one_holder_is_shown(stack: LiveStack):
+    policy = load_policy()
+    shown = stack.run("access", "show").stdout
+    assert {name for name in (*policy.groups, *policy.identities) if f" {name} " not in shown} == set()
+    sales = stack.run("access", "show", "sales").stdout
+    assert "logistics" not in sales
+    assert policy.groups["sales"].note in sales
+
+
+def test_explain_names_the_group_that_gives_a_person_a_right(stack: LiveStack, person: str):
+    said = stack.run("access", "explain", person, "shop.items").stdout
+    verbs = "DELETE, INSERT, SELECT, UPDATE"
+    line = f"groups.sales of the policy, of which {person} is a member."
+    assert f"By the policy {person} may {verbs} on shop.items (postgres): {line}" in said
+    assert "a login has the groups of `darkroom shop person`" in said
+    stack.run("people", "groups", person, "--group", "image-uploaders")
+    said = stack.run("access", "explain", person, "shop.items").stdout
+    assert f"By the policy {person} may do nothing with shop.items." in said
+    assert f"In the directory {person} is in: image-uploaders." in said
+    assert "Who may: analytics, logistics, operator, sales, shop." in said
+
+
+def test_explain_of_a_service_asks_no_directory(stack: LiveStack):
+    said = stack.run("access", "explain", "uploads", "images.raw").stdout
+    assert "uploads may DESCRIBE, WRITE on topic" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("show", "salez"), "salez is in no line of the policy. Groups: logistics, analytics, sales"),
+        (("explain", "sales", "shop.itemz"), "nothing named 'shop.itemz'. It speaks of: darkroom*"),
+        (("explain", "nobody-here", "shop.items"), "nobody-here is no person of the stack's directory"),
+    ],
+)
+def test_what_the_policy_does_not_know_is_one_sentence_with_the_valid_names(
+    stack: LiveStack, arguments: tuple[str, ...], said: str
+):
+    done = stack.run("access", *arguments, check=False)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
