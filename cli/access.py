@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.context import current_home, current_settings, output, plainly
+from cli.context import current_people, current_settings, output, plainly
 
 if TYPE_CHECKING:
     from access.explain import Grant
@@ -117,16 +117,11 @@ def _holder(policy: Policy, name: str) -> str:
 
 def _holders(policy: Policy, who: str) -> tuple[bool, Sequence[str]]:
     """Whether this is a person, and whose lines of the policy count for them."""
-    from stack.directory import DIRECTORY, people
     from stack.errors import StackError
-    from stack.paths import Layout
-    from stack.state import load_state
 
     if who in policy.groups or who in policy.identities:
         return False, [who]
-    home = current_home()
-    port = load_state(home).ports.get(DIRECTORY)
-    everyone = people(Layout(home), port).everyone() if port is not None else {}
+    everyone = current_people().everyone()
     if who not in everyone:
         there = f"People of the directory: {', '.join(everyone)}. " if everyone else "The directory has nobody yet. "
         raise StackError(

@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
+    from resources.directory_people import People
     from resources.settings import Settings
     from resources.topics import Topic
 
@@ -58,6 +59,24 @@ def current_topic(name: str | None) -> Topic:
         return images_topic(settings) if name is None else topic_named(settings, name)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def current_people() -> People:
+    """The running stack's own directory, as its administrator.
+
+    Raises:
+        StackError: there is no stack in this home, or it has no directory yet.
+    """
+    from stack.directory import DIRECTORY, people
+    from stack.errors import StackError
+    from stack.paths import Layout
+    from stack.state import load_state
+
+    home = current_home()
+    port = load_state(home).ports.get(DIRECTORY)
+    if port is None:
+        raise StackError("This stack has no directory yet: `darkroom up` makes it.")
+    return people(Layout(home), port)
 
 
 def output() -> Console:

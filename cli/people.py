@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import secrets
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from cli.context import current_home, messages, output, plainly
-
-if TYPE_CHECKING:
-    from resources.directory_people import People
+from cli.context import current_people, messages, output, plainly
 
 people_commands = typer.Typer(
     no_args_is_help=True,
@@ -42,7 +39,7 @@ def add(
 ) -> None:
     """Make somebody in these groups; who is there already gets another password, and other groups only if given."""
     given = sys.stdin.readline().rstrip("\n") if password_stdin else secrets.token_urlsafe(PASSWORD_BYTES)
-    people = _people()
+    people = current_people()
     new = people.put(name, group or None, given)
     of = ", ".join(people.everyone()[name]) or "no group"
     output().print(f"{name} is {'new' if new else 'kept, with a new password'}, in {of}.")
@@ -57,14 +54,14 @@ def groups(
     group: Annotated[list[str] | None, typer.Option(help="A group to be in; none at all takes every one away.")] = None,
 ) -> None:
     """Put somebody into exactly these groups; a right that goes with them is gone within a minute."""
-    _people().put(name, group or [], None)
+    current_people().put(name, group or [], None)
     output().print(f"{name} is in {', '.join(group or []) or 'no group'} now.")
 
 
 @plainly
 def remove(name: Name) -> None:
     """Take somebody out of every group and out of the directory."""
-    output().print(f"{name} is gone." if _people().remove(name) else f"There is nobody named {name}.")
+    output().print(f"{name} is gone." if current_people().remove(name) else f"There is nobody named {name}.")
 
 
 @plainly
@@ -72,7 +69,7 @@ def listed() -> None:
     """Everybody, and the groups there are."""
     from rich.table import Table
 
-    people = _people()
+    people = current_people()
     shown = Table("person", "groups", box=None)
     for name, of in people.everyone().items():
         shown.add_row(name, ", ".join(of) or "none")
@@ -80,16 +77,3 @@ def listed() -> None:
     console.print(shown)
     there = ", ".join(f"{name} ({count})" for name, count in people.groups().items())
     console.print(f"Groups: {there}", soft_wrap=True)
-
-
-def _people() -> People:
-    from stack.directory import DIRECTORY, people
-    from stack.errors import StackError
-    from stack.paths import Layout
-    from stack.state import load_state
-
-    home = current_home()
-    port = load_state(home).ports.get(DIRECTORY)
-    if port is None:
-        raise StackError("This stack has no directory yet: `darkroom up` makes it.")
-    return people(Layout(home), port)
