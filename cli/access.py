@@ -79,7 +79,7 @@ def explain(
     if not held:
         console.print(f"By the policy {who} may do nothing with {what}.", soft_wrap=True, markup=False)
         if person:
-            console.print(f"In the directory {who} is in: {', '.join(holders) or 'no group'}.", soft_wrap=True)
+            console.print(f"Of the policy's groups {who} is in: {', '.join(holders) or 'none'}.", soft_wrap=True)
         may = ", ".join(sorted({grant.holder for grant in possible}))
         console.print(f"Who may: {may}.", soft_wrap=True, markup=False)
     if person and any(grant.point == "postgres" for grant in possible):
@@ -128,4 +128,5 @@ def _holders(policy: Policy, who: str) -> tuple[bool, Sequence[str]]:
             f"{who} is no person of the stack's directory and in no line of the policy. {there}"
             f"Groups: {', '.join(policy.groups)}. Identities: {', '.join(policy.identities)}."
         )
-    return True, everyone[who]
+    # A group of the directory may have the name of a service, and gives none of its rights.
+    return True, [group for group in everyone[who] if group in policy.groups]

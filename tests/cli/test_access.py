@@ -6,8 +6,10 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
+from typer.testing import CliRunner
 
 from access.policy import load_policy
+from cli.main import app
 from tests.live_stack import DARKROOM, LiveStack
 
 pytestmark = pytest.mark.stack
@@ -41,8 +43,24 @@ def test_explain_names_the_group_that_gives_a_person_a_right(stack: LiveStack, p
     stack.run("people", "groups", person, "--group", "image-uploaders")
     said = stack.run("access", "explain", person, "shop.items").stdout
     assert f"By the policy {person} may do nothing with shop.items." in said
-    assert f"In the directory {person} is in: image-uploaders." in said
+    assert f"Of the policy's groups {person} is in: image-uploaders." in said
     assert "Who may: analytics, logistics, operator, sales, shop." in said
+
+
+def test_a_group_of_the_directory_with_a_services_name_gives_none_of_its_rights(
+    stack: LiveStack, monkeypatch: pytest.MonkeyPatch
+):
+    class Company:
+        def everyone(self) -> dict[str, list[str]]:
+            return {"eve": ["uploads", "admin"]}
+
+    # Set back afterwards: --home sets it for the process.
+    monkeypatch.setenv("DARKROOM_HOME", str(stack.home))
+    monkeypatch.setattr("cli.access.current_people", Company)
+    done = CliRunner().invoke(app, ["--home", str(stack.home), "access", "explain", "eve", "images.raw"])
+    assert done.exit_code == 0, done.output
+    assert "By the policy eve may do nothing with images.raw." in done.output
+    assert "Of the policy's groups eve is in: none." in done.output
 
 
 def test_explain_of_a_service_asks_no_directory(stack: LiveStack):
