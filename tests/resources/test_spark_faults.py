@@ -100,6 +100,13 @@ def test_a_record_that_takes_all_memory_there_is_developed_here_and_stops_nobody
     assert developer(stage, spark).develop().records == 0
 
 
+def the_driver() -> psutil.Process:
+    """This process's Spark driver; a child of an earlier test that has ended and was not yet reaped has no command line."""
+    living = [one for one in psutil.Process().children(recursive=True) if one.status() != psutil.STATUS_ZOMBIE]
+    (java,) = [one for one in living if "org.apache.spark.deploy.SparkSubmit" in one.cmdline()]
+    return java
+
+
 def test_a_driver_that_is_killed_judges_nobody_and_the_next_try_begins_a_new_one(
     tmp_path: Path, pool: DecodePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,9 +115,7 @@ def test_a_driver_that_is_killed_judges_nobody_and_the_next_try_begins_a_new_one
     monkeypatch.setattr(developing, "DEVELOP", BatchFunction(DEVELOP.columns, DEVELOP.result, slow))
     spark = on_spark(stage)
     spark.session()
-    children = psutil.Process().children(recursive=True)
-    (java,) = [one for one in children if "org.apache.spark.deploy.SparkSubmit" in one.cmdline()]
-    threading.Timer(2.0, java.kill).start()
+    threading.Timer(2.0, the_driver().kill).start()
     with pytest.raises(ComputeUnavailable, match="6 rows of images/raw_images") as caught:
         developer(stage, spark).develop()
     assert not is_permanent(caught.value)
