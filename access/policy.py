@@ -17,6 +17,12 @@ PostgresRight = Literal["SELECT", "INSERT", "UPDATE", "DELETE", "EXECUTE"]
 COLUMN_RIGHTS = frozenset({"SELECT", "INSERT", "UPDATE"})
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 Function = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}\([a-z0-9_ ,\[\]]*\)$")]
+Path = Annotated[
+    str, StringConstraints(pattern=r"^/(?:[A-Za-z0-9._-]+|\{[a-z]+\})?(?:/(?:[A-Za-z0-9._-]+|\{[a-z]+\}))*(?:/\*)?$")
+]
+Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
+"""Methods that may be sent twice, by their definition (RFC 9110, 9.2.2)."""
 Duration = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,6}(ms|s|min)$")]
 
 
@@ -109,17 +115,51 @@ class Group(_Model):
         return self
 
 
+class Route(_Model):
+    """Some methods on a path of the gateway: which service answers, and to whom.
+
+    In a path `{name}` stands for one segment, and `/*` at the end for all below; the first route that fits is taken.
+    `rate` is in requests a second of one user, or of one address where everyone may; ten times as many may come at
+    once.
+    """
+
+    path: Path
+    service: Name
+    methods: tuple[Method, ...] = Field(min_length=1)
+    groups: tuple[Name, ...] = ()
+    everyone: Literal[True] | None = None
+    rate: int = Field(ge=1, le=100_000)
+    body: Literal["none", "form", "image"] = "none"
+    websocket: bool = False
+    browser: bool = False
+    repeatable: bool = False
+
+    @model_validator(mode="after")
+    def _for_somebody(self) -> Route:
+        if bool(self.groups) == (self.everyone is not None):
+            raise ValueError("is for some groups, or for everyone (`everyone: true`)")
+        if self.websocket and self.methods != ("GET",):
+            raise ValueError("a WebSocket begins with GET, and takes no other method")
+        if self.browser and self.everyone:
+            raise ValueError("where everyone may, nobody's session is looked up: leave `browser` out")
+        return self
+
+
 class Policy(_Model):
     """The whole policy."""
 
     identities: dict[Name, Identity]
     groups: dict[Name, Group] = Field(default_factory=dict)
+    routes: tuple[Route, ...] = ()
 
     @model_validator(mode="after")
     def _names_mean_one(self) -> Policy:
         both = sorted(set(self.identities) & set(self.groups))
         if both:
             raise ValueError(f"names both an identity and a group: {', '.join(both)}")
+        unknown = sorted({group for route in self.routes for group in route.groups} - set(self.groups))
+        if unknown:
+            raise ValueError(f"routes for groups that are not there: {', '.join(unknown)}")
         return self
 
     @property

@@ -64,10 +64,13 @@ class Signer:
             _write(self._key_path, _new_key(), 0o600, overwrite=False)
         self._publish()
 
-    def rotate(self) -> str:
+    def rotate(self, known: Callable[[], None] = lambda: None) -> str:
         """Sign with a new key from now on; the old one stays published until the next rotation or `retire`.
 
         Killed at any step, what signs is published, and the next call begins anew.
+
+        Args:
+            known: returns once everybody who verifies has what was published; the new key signs after that.
 
         Returns:
             The new key's id.
@@ -80,6 +83,7 @@ class Signer:
         coming.unlink(missing_ok=True)
         _write(coming, _new_key(), 0o600, overwrite=True)
         self._publish()
+        known()
         # The old one by a second name first: it is never not there.
         before.unlink(missing_ok=True)
         os.link(self._key_path, before)

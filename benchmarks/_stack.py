@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from stack.paths import Layout
 from stack.state import stack_settings
 
 DARKROOM = Path(sys.executable).with_name("darkroom")
@@ -35,6 +37,14 @@ def darkroom(home: Path, *arguments: str) -> str:
 def status(home: Path) -> dict[str, Any]:
     """`darkroom status --json`."""
     return json.loads(darkroom(home, "status", "--json"))
+
+
+def as_gateway(home: Path) -> ssl.SSLContext:
+    """TLS of the gateway towards the services behind it, for what is measured of one instance."""
+    layout = Layout(home)
+    context = ssl.create_default_context(cafile=str(layout.ca))
+    context.load_cert_chain(layout.hop_certificate, layout.hop_key)
+    return context
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import ssl
 import time
 import uuid
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import httpx
 import psutil
 
+from benchmarks._stack import as_gateway
 from benchmarks.figures import Figure, median, spread
 from resources.directory import Directory
 from resources.settings import Settings
@@ -38,18 +38,18 @@ def run() -> list[Figure]:
     directory.put(name, ["image-uploaders", "sales"], password)
     try:
         with httpx.Client(
-            base_url=f"https://127.0.0.1:{state.ports[SIGNIN]}",
-            verify=ssl.create_default_context(cafile=str(layout.ca)),
+            base_url=f"https://127.0.0.1:{state.ports[SIGNIN[0]]}",
+            verify=as_gateway(home),
             timeout=30,
         ) as client:
-            return _figures(client, stack_settings(home, SIGNIN), home, {"name": name, "password": password})
+            return _figures(client, stack_settings(home, "signin"), home, {"name": name, "password": password})
     finally:
         directory.remove(name)
 
 
 def _figures(client: httpx.Client, settings: Settings, home: Path, credentials: dict[str, str]) -> list[Figure]:
     ldap = Directory(settings)
-    service = psutil.Process(describe(home)["services"][SIGNIN]["pid"])
+    service = psutil.Process(describe(home)["services"][SIGNIN[0]]["pid"])
     whole: list[float] = []
     alone: list[float] = []
     further: list[float] = []

@@ -23,7 +23,7 @@ from typing import Any
 import httpx
 import psutil
 
-from benchmarks._stack import darkroom, status
+from benchmarks._stack import as_gateway, darkroom, status
 from benchmarks.figures import Figure, median, spread
 from cli.by_stream import ByStream
 from cli.dataset import MemoryItem
@@ -48,7 +48,7 @@ def run() -> list[Figure]:
     home = Path(os.environ["DARKROOM_HOME"])
     state = status(home)
     token = darkroom(home, "token").strip()
-    trust = ssl.create_default_context(cafile=state["streams"]["ca"])
+    trust = as_gateway(home)
     figures = []
     for name, (size, count) in SIZES.items():
         lanes: dict[str, list[Lane]] = {"stream": [], "upload": []}
@@ -79,14 +79,15 @@ def _figures(name: str, lanes: dict[str, list[Lane]]) -> list[Figure]:
 async def _by_stream(state: dict[str, Any], trust: ssl.SSLContext, token: str, images: Sequence[bytes]) -> Lane:
     way = ByStream(trust)
     try:
-        return await _lane(state, "stream", "streams", _sending(way, state["streams"]["url"], token), images)
+        door = state["services"]["streams-1"]["url"].replace("https://", "wss://") + "/v1/stream"
+        return await _lane(state, "stream", "streams-1", _sending(way, door, token), images)
     finally:
         await way.close()
 
 
 async def _by_upload(state: dict[str, Any], trust: ssl.SSLContext, token: str, images: Sequence[bytes]) -> Lane:
     async with httpx.AsyncClient(verify=trust, timeout=60) as client:
-        sending = _sending(ByUpload(client), state["uploads"]["url"], token)
+        sending = _sending(ByUpload(client), state["services"]["uploads-1"]["url"], token)
         return await _lane(state, "upload", "uploads-1", sending, images)
 
 

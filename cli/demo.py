@@ -239,9 +239,9 @@ def _where_to_look(home: Path, example: str | None, console: Console) -> None:
     from rich.markup import escape
 
     from cli.dagster_runs import dagster_url
-    from cli.sending import doors_of
+    from cli.sending import door_of
 
-    door, ca = doors_of(home)[0], home / "tls" / "ca.crt"
+    door, ca = door_of(home), home / "tls" / "ca.crt"
     token = f"$(darkroom --home {shlex.quote(str(home))} token)"
     asked = (
         f'curl --cacert {shlex.quote(str(ca))} -H "Authorization: Bearer {token}" {door}/v1/images/{example or "ID"}'

@@ -109,11 +109,11 @@ def send_live(
     """
     from cli.listening import Listening, results_url
     from cli.sender import Outcome
-    from cli.sending import GROUPS, Tokens, doors_of, send_items, trust
+    from cli.sending import GROUPS, Tokens, door_of, send_items, trust
     from stack.signing import development_token
 
     live, came = Live(model), threading.Event()
-    (stream,) = doors_of(home, "stream")
+    stream = door_of(home, "stream")
     tokens = Tokens(lambda ttl: development_token(home, uploader, GROUPS, ttl))
 
     def take(found: NamedImage) -> None:

@@ -32,11 +32,11 @@ def put_right(
     """Put the label of an image right; it counts from the next training set on. Saying it again is harmless."""
     import httpx
 
-    from cli.sending import GROUPS, doors_of, trust
+    from cli.sending import GROUPS, door_of, trust
     from stack.signing import development_token
 
     home = current_home()
-    doors, trusted = doors_of(home), trust(home)
+    doors, trusted = [door_of(home)], trust(home)
     token = development_token(home, subject, GROUPS, TOKEN_SECONDS)
     with httpx.Client(verify=trusted, timeout=httpx.Timeout(ANSWER_SECONDS, connect=5.0), trust_env=False) as client:
         kept = put_label(client, doors, token, id, label)

@@ -31,7 +31,7 @@ def results(
     import json
 
     from cli.listening import Listening, results_url
-    from cli.sending import GROUPS, Tokens, doors_of, trust
+    from cli.sending import GROUPS, Tokens, door_of, trust
     from stack.signing import development_token
 
     home, console = current_home(), output()
@@ -48,7 +48,7 @@ def results(
         messages().print(f"{count} answers were missed: this was too slow to take them.")
 
     tokens = Tokens(lambda ttl: development_token(home, subject, GROUPS, ttl))
-    (stream,) = doors_of(home, "stream")
+    stream = door_of(home, "stream")
     with Listening(results_url(stream), trust(home), tokens, show, missed) as listening:
         messages().print(f"listening to {results_url(stream)} for the images of {subject}; Ctrl-C stops")
         until = None if seconds is None else time.monotonic() + seconds

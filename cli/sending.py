@@ -102,29 +102,25 @@ class Tokens:
         return self._token
 
 
-class NoStream(PermanentFailure):
-    """The stack was last started by a release without the stream service."""
+class NoGateway(PermanentFailure):
+    """The stack was last started by a release without the gateway."""
 
 
-def doors_of(home: Path, via: str = "upload") -> list[str]:
-    """Addresses of the stack's doors: of its upload instances, or of the stream service.
+def door_of(home: Path, via: str = "upload") -> str:
+    """Where the stack takes images: its gateway, by upload or by stream.
 
     Raises:
         StackError: there is no stack in this home.
-        NoStream: there is no stream service in it yet.
+        NoGateway: there is no gateway in it yet.
     """
-    from stack.services import UPLOADS
     from stack.state import load_state
-    from stack.status import stream_url
+    from stack.status import gateway_url, stream_url
 
     state = load_state(home)
-    if via == "stream":
-        url = stream_url(state)
-        if url is None:
-            raise NoStream(f"The stack in {home} has no stream service yet: `darkroom up` starts it.")
-        return [url]
-    ports = state.ports
-    return [f"https://127.0.0.1:{ports[name]}" for name in UPLOADS if name in ports]
+    url = stream_url(state) if via == "stream" else gateway_url(state)
+    if url is None:
+        raise NoGateway(f"The stack in {home} has no gateway yet: `darkroom up` starts it.")
+    return url
 
 
 def trust(home: Path) -> ssl.SSLContext:
@@ -181,7 +177,7 @@ def send_items(
     """
     from stack.signing import development_token
 
-    doors = doors_of(home, via)
+    door = door_of(home, via)
     under_way = concurrency or CONCURRENCY[via]
     context = trust(home)
     tokens = Tokens(lambda ttl: development_token(home, uploader, GROUPS, ttl))
@@ -205,7 +201,7 @@ def send_items(
 
         async def run() -> None:
             async with _way(via, context, under_way) as way:
-                await Sender(doors, way, sent, how).send(items, report)
+                await Sender([door], way, sent, how).send(items, report)
 
         try:
             asyncio.run(run())

@@ -29,17 +29,16 @@ def signin(
     from resources.failures import PermanentFailure, TransientFailure
     from stack.errors import StackError
     from stack.paths import Layout
-    from stack.services import SIGNIN
     from stack.state import load_state
+    from stack.status import gateway_url
 
     home = current_home()
-    port = load_state(home).ports.get(SIGNIN)
-    if port is None:
-        raise StackError("This stack has no sign-in yet: `darkroom up` makes it.")
+    url = gateway_url(load_state(home))
+    if url is None:
+        raise StackError("This stack has no gateway yet: `darkroom up` makes it.")
     password = (
         sys.stdin.readline().rstrip("\n") if password_stdin else typer.prompt("Password", hide_input=True, err=True)
     )
-    url = f"https://127.0.0.1:{port}"
     try:
         with httpx.Client(verify=ssl.create_default_context(cafile=str(Layout(home).ca)), trust_env=False) as client:
             answer = client.post(f"{url}/v1/session", json={"name": name, "password": password}, timeout=30)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.context import current_home, output, plainly
+from cli.context import current_home, messages, output, plainly
 
 if TYPE_CHECKING:
     from access.signer import Signer
@@ -24,7 +24,15 @@ def register(app: typer.Typer) -> None:
 @plainly
 def rotate() -> None:
     """Sign with a new key from now on. Doors go on taking what the old one signed, until `darkroom signing retire`."""
-    kid = _signer().rotate()
+    import time
+
+    from access.gateway_filters import KEYS_SECONDS
+
+    def known() -> None:
+        messages().print(f"The new key is published. In {KEYS_SECONDS} seconds every door knows it, and it signs.")
+        time.sleep(KEYS_SECONDS)
+
+    kid = _signer().rotate(known)
     output().print(f"Tokens are signed with {kid} from now on. Once the old ones have expired: darkroom signing retire")
 
 

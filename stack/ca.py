@@ -3,12 +3,16 @@
 Everything that crosses a TCP port is TLS with both sides known by certificate; the common name is the identity, for
 Kafka's ACLs and PostgreSQL's login alike. Built on `cryptography`. A certificate that ends within 30 days, or was
 signed by another root, is issued again; running servers take the new one at their next start.
+
+The services behind the gateway believe an authority of its own, which signs one certificate: the gateway's. So no other
+identity's certificate opens them.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -17,15 +21,19 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from access.gateway_clusters import internal_name
 from stack.paths import Layout, write_private
 
 ROOT_DAYS = 3650
 LEAF_DAYS = 1825
 RENEW_DAYS = 30
 # Only these may stand as a server; `postgres` is only that, and logs in nowhere.
-SERVERS = frozenset({"broker", "postgres", "s3", "directory", "uploads", "streams", "recogniser", "signin"})
-SERVERS_ONLY = frozenset({"postgres", "s3", "directory"})
+BEHIND = frozenset({"uploads", "streams", "signin"})
+"""Services that the gateway stands before; their certificates have a name by which it knows them."""
+SERVERS = frozenset({"broker", "postgres", "s3", "directory", "gateway", "recogniser", *BEHIND})
+SERVERS_ONLY = frozenset({"postgres", "s3", "directory", "gateway"})
 NAMES = (x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
+GATEWAY = "gateway"
 
 
 def issue(layout: Layout, identities: Sequence[str], now: datetime) -> list[str]:
@@ -35,30 +43,76 @@ def issue(layout: Layout, identities: Sequence[str], now: datetime) -> list[str]
         now: the present, with a zone.
 
     Returns:
-        The identities (and `ca`) that were issued now; empty when all was good.
+        The identities (`ca` and the gateway's `hop` to the services too) that were issued now; empty when all was good.
     """
     issued = []
-    root_key_path = layout.secrets / "ca.key"
-    root = _good(layout.ca, now)
-    if root is None or not root_key_path.is_file():
-        root_key = ec.generate_private_key(ec.SECP256R1())
-        root = _root(root_key, now)
-        write_private(root_key_path, _key_bytes(root_key))
-        write_private(layout.ca, _certificate_bytes(root))
-        issued.append("ca")
-    root_key = serialization.load_pem_private_key(root_key_path.read_bytes(), password=None)
-    if not isinstance(root_key, ec.EllipticCurvePrivateKey):
-        raise TypeError(f"{root_key_path} is no EC key")
+    root, root_key, new = _authority(layout.ca, layout.secrets / "ca.key", "Darkroom stack authority", now)
+    issued += ["ca"] if new else []
     for identity in identities:
-        leaf = _good(layout.certificate(identity), now)
-        if leaf is not None and layout.key(identity).is_file() and _signed_by(leaf, root):
-            continue
-        key = ec.generate_private_key(ec.SECP256R1())
-        leaf = _leaf(identity, key, root, root_key, now)
-        write_private(layout.key(identity), _key_bytes(key))
-        write_private(layout.certificate(identity), _certificate_bytes(leaf))
-        issued.append(identity)
+        names = [*NAMES, *([x509.DNSName(internal_name(identity))] if identity in BEHIND else [])]
+        usages = [ExtendedKeyUsageOID.SERVER_AUTH] if identity in SERVERS else []
+        if identity not in SERVERS_ONLY:
+            usages.append(ExtendedKeyUsageOID.CLIENT_AUTH)
+        wanted = _Leaf(identity, names, usages)
+        if _settle(layout.certificate(identity), layout.key(identity), wanted, root, root_key, now):
+            issued.append(identity)
+    hop, hop_key, _ = _authority(layout.hop_ca, layout.secrets / "hop-ca.key", "Darkroom gateway authority", now)
+    wanted = _Leaf(GATEWAY, [x509.DNSName(internal_name(GATEWAY))], [ExtendedKeyUsageOID.CLIENT_AUTH])
+    if _settle(layout.hop_certificate, layout.hop_key, wanted, hop, hop_key, now):
+        issued.append("hop")
     return issued
+
+
+@dataclass(frozen=True)
+class _Leaf:
+    """What a certificate says."""
+
+    identity: str
+    names: Sequence[x509.GeneralName]
+    usages: Sequence[x509.ObjectIdentifier]
+
+
+def _authority(
+    path: Path, key_path: Path, name: str, now: datetime
+) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey, bool]:
+    """The root in these files, and whether it was made now."""
+    root = _good(path, now)
+    new = root is None or not key_path.is_file()
+    if root is None or not key_path.is_file():
+        key = ec.generate_private_key(ec.SECP256R1())
+        root = _root(name, key, now)
+        write_private(key_path, _key_bytes(key))
+        write_private(path, _certificate_bytes(root))
+    found = serialization.load_pem_private_key(key_path.read_bytes(), password=None)
+    if not isinstance(found, ec.EllipticCurvePrivateKey):
+        raise TypeError(f"{key_path} is no EC key")
+    return root, found, new
+
+
+def _settle(
+    path: Path,
+    key_path: Path,
+    wanted: _Leaf,
+    root: x509.Certificate,
+    root_key: ec.EllipticCurvePrivateKey,
+    now: datetime,
+) -> bool:
+    """Have this certificate in these files; whether it was issued now."""
+    there = _good(path, now)
+    if there is not None and key_path.is_file() and _signed_by(there, root) and _names(there) == list(wanted.names):
+        return False
+    key = ec.generate_private_key(ec.SECP256R1())
+    leaf = _leaf(wanted, key, root, root_key, now)
+    write_private(key_path, _key_bytes(key))
+    write_private(path, _certificate_bytes(leaf))
+    return True
+
+
+def _names(certificate: x509.Certificate) -> list[x509.GeneralName]:
+    try:
+        return list(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+    except x509.ExtensionNotFound:
+        return []
 
 
 def _good(path: Path, now: datetime) -> x509.Certificate | None:
@@ -81,8 +135,8 @@ def _signed_by(leaf: x509.Certificate, root: x509.Certificate) -> bool:
     return True
 
 
-def _root(key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Certificate:
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Darkroom stack authority")])
+def _root(common_name: str, key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Certificate:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     usage = _usage(sign_certificates=True)
     return (
         _builder(name, name, key.public_key(), now, ROOT_DAYS)
@@ -94,22 +148,19 @@ def _root(key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Certificate:
 
 
 def _leaf(
-    identity: str,
+    wanted: _Leaf,
     key: ec.EllipticCurvePrivateKey,
     root: x509.Certificate,
     root_key: ec.EllipticCurvePrivateKey,
     now: datetime,
 ) -> x509.Certificate:
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, identity)])
-    usages = [ExtendedKeyUsageOID.SERVER_AUTH] if identity in SERVERS else []
-    if identity not in SERVERS_ONLY:
-        usages.append(ExtendedKeyUsageOID.CLIENT_AUTH)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, wanted.identity)])
     return (
         _builder(name, root.subject, key.public_key(), now, LEAF_DAYS)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(sign_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-        .add_extension(x509.SubjectAlternativeName(NAMES), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(wanted.usages), critical=False)
+        .add_extension(x509.SubjectAlternativeName(wanted.names), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key()), critical=False)
         .sign(root_key, hashes.SHA256())
     )

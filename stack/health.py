@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import psycopg
 
 from resources.settings import Settings
-from stack import directory, kafka_admin, postgres, s3, spark_cluster
+from stack import directory, gateway, kafka_admin, postgres, s3, spark_cluster
 from stack.paths import Layout
 from stack.services import RECOGNISER, SIGNIN, STREAMS, UPLOADS, code_socket
 from stack.state import DAGSTER_DATABASE, StackState, postgres_dsn
@@ -58,7 +58,8 @@ class Probes:
             "daemon": lambda: self._daemon(since),
             "webserver": self._webserver,
             "mlflow": self._mlflow,
-            **dict.fromkeys((*UPLOADS, STREAMS, RECOGNISER, SIGNIN), lambda: self._door(name)),
+            **dict.fromkeys((*UPLOADS, *STREAMS, RECOGNISER, *SIGNIN), lambda: self._door(name)),
+            gateway.GATEWAY: self._gateway,
         }
         return probes[name]()
 
@@ -145,12 +146,19 @@ class Probes:
             return Health(False, f"{url}: {error or type(error).__name__}")
         return Health(True) if answer.is_success else Health(False, f"{url} answered {answer.status_code}")
 
+    def _gateway(self) -> Health:
+        wrong = gateway.answers(self._layout, self._state)
+        return Health(wrong is None, wrong or "")
+
     def _door(self, name: str) -> Health:
         import httpx
 
         url = f"https://127.0.0.1:{self._state.ports[name]}/readyz"
         try:
             trust = ssl.create_default_context(cafile=str(self._layout.ca))
+            if name != RECOGNISER:
+                # What is behind the gateway lets nobody else in.
+                trust.load_cert_chain(self._layout.hop_certificate, self._layout.hop_key)
             answer = httpx.get(url, verify=trust, timeout=5, trust_env=False)
         except (httpx.HTTPError, OSError) as error:
             return Health(False, f"{url}: {error or type(error).__name__}")

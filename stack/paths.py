@@ -113,6 +113,26 @@ class Layout:
         """The authority's certificate."""
         return self.tls / "ca.crt"
 
+    @property
+    def hop_ca(self) -> Path:
+        """The certificate of the authority by which services know the gateway."""
+        return self.tls / "hop-ca.crt"
+
+    @property
+    def hop_certificate(self) -> Path:
+        """What the gateway shows the services."""
+        return self.tls / "hop.crt"
+
+    @property
+    def hop_key(self) -> Path:
+        """The key of what the gateway shows the services."""
+        return self.tls / "hop.key"
+
+    @property
+    def gateway(self) -> Path:
+        """The gateway's compiled configuration."""
+        return self.home / "gateway"
+
     def certificate(self, identity: str) -> Path:
         """The certificate of an identity."""
         return self.tls / f"{identity}.crt"
@@ -140,6 +160,7 @@ class Layout:
             self.spark,
             self.postgres,
             self.dagster,
+            self.gateway,
             self.mlflow,
             self.logs,
             self.run,

@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
+from access.policy import load_policy
 from resources.settings import Settings
-from stack import directory, kafka, s3, spark_cluster
+from stack import directory, gateway, kafka, s3, spark_cluster
 from stack.errors import StackError
+from stack.gateway import GATEWAY
 from stack.paths import Layout
 from stack.processes import SERVICE, STACK
 from stack.state import StackState, identity_overrides, mlflow_store
@@ -30,19 +32,25 @@ PORTS = (
     "mlflow",
     "uploads-1",
     "uploads-2",
-    "streams",
+    "streams-1",
+    "streams-2",
     "recogniser",
-    "signin",
+    "signin-1",
+    "signin-2",
+    "gateway",
     *spark_cluster.PORTS,
 )
 UPLOADS = ("uploads-1", "uploads-2")
-STREAMS = "streams"
+STREAMS = ("streams-1", "streams-2")
 MLFLOW = "mlflow"
 RECOGNISER = "recogniser"
-SIGNIN = "signin"
+SIGNIN = ("signin-1", "signin-2")
+BEHIND = {"uploads": UPLOADS, "streams": STREAMS, "signin": SIGNIN}
+"""The services behind the gateway and their instances."""
 # Waves in which services stop: the reverse of what each needs. Known without any settings, so that `down` always works.
 STOP_WAVES = (
-    ("uploads-1", "uploads-2", "streams", "recogniser", "signin", "webserver", "daemon"),
+    (GATEWAY,),
+    (*UPLOADS, *STREAMS, *SIGNIN, RECOGNISER, "webserver", "daemon"),
     ("code-server", "mlflow"),
     ("kafka", "postgres", "s3", "directory", *spark_cluster.WORKERS),
     (spark_cluster.MASTER,),
@@ -73,9 +81,9 @@ def services(layout: Layout, state: StackState, settings: Settings) -> list[Serv
     ports = state.ports
     workspace = str(layout.dagster / "workspace.yaml")
     dagster = _environment(layout, state, "dagster") | {"DAGSTER_HOME": str(layout.dagster)}
+    # A home of before a service has no port for it until the next `up`; `status` and `down` work until then.
     doors = [_door(layout, state, name, "uploads") for name in UPLOADS]
-    # A home of before these services has no port for them until the next `up`; `status` and `down` work until then.
-    doors += [_door(layout, state, STREAMS, "streams")] if STREAMS in ports else []
+    doors += [_door(layout, state, name, "streams") for name in STREAMS if name in ports]
     storage = [_object_store(layout, state, settings)] if state.lake == s3.S3 else []
     cluster = _cluster(layout, state) if state.spark_cluster else []
     learning = [_mlflow(layout, state)] if MLFLOW in ports else []
@@ -124,7 +132,8 @@ def services(layout: Layout, state: StackState, settings: Settings) -> list[Serv
         ),
         *learning,
         *doors,
-        *_sign_in(layout, state),
+        *(_sign_in(layout, state, name) for name in SIGNIN if name in ports),
+        *_gateway(layout, state, settings),
     ]
 
 
@@ -155,9 +164,10 @@ def _recogniser(layout: Layout, state: StackState) -> Service:
 
 
 def _serving(layout: Layout, state: StackState, name: str, identity: str) -> tuple[str, ...]:
-    """The command of services/<identity>, with that identity's certificates."""
+    """The command of services/<identity>, with that identity's certificates; behind the gateway for it alone."""
     command = (sys.executable, "-m", f"services.{identity}", "--port", str(state.ports[name]))
-    return (*command, "--certificate", str(layout.certificate(identity)), "--key", str(layout.key(identity)))
+    command = (*command, "--certificate", str(layout.certificate(identity)), "--key", str(layout.key(identity)))
+    return (*command, "--client-ca", str(layout.hop_ca)) if identity in BEHIND else command
 
 
 def _directory(layout: Layout, state: StackState, settings: Settings) -> list[Service]:
@@ -169,14 +179,36 @@ def _directory(layout: Layout, state: StackState, settings: Settings) -> list[Se
     return [Service(directory.DIRECTORY, line, stop_seconds=10, url=f"ldaps://127.0.0.1:{port}")]
 
 
-def _sign_in(layout: Layout, state: StackState) -> list[Service]:
-    """Sign-in; a home of before it has none until its next `up`."""
-    port = state.ports.get(SIGNIN)
+def _sign_in(layout: Layout, state: StackState, name: str) -> Service:
+    """An instance of sign-in."""
+    line, around = _serving(layout, state, name, "signin"), _environment(layout, state, "signin")
+    needs = ("postgres", directory.DIRECTORY)
+    return Service(name, line, needs, around, stop_seconds=35, url=f"https://127.0.0.1:{state.ports[name]}")
+
+
+def _gateway(layout: Layout, state: StackState, settings: Settings) -> list[Service]:
+    """The one door for people and machines."""
+    port = state.ports.get(GATEWAY)
     if port is None:
         return []
-    line, around = _serving(layout, state, SIGNIN, SIGNIN), _environment(layout, state, SIGNIN)
-    needs = ("postgres", directory.DIRECTORY)
-    return [Service(SIGNIN, line, needs, around, stop_seconds=35, url=f"https://127.0.0.1:{port}")]
+    # Not read by anyone: another configuration changes the environment, and so `up` starts it anew.
+    mark = sha256(gateway_configuration(layout, state, settings).encode()).hexdigest()[:16]
+    return [
+        Service(
+            GATEWAY,
+            gateway.command(layout),
+            needs=tuple(names[0] for names in BEHIND.values()),
+            environment={"DARKROOM_POLICY_MARK": mark},
+            stop_seconds=10,
+            url=f"https://127.0.0.1:{port}",
+        )
+    ]
+
+
+def gateway_configuration(layout: Layout, state: StackState, settings: Settings) -> str:
+    """What Envoy is to do in this stack, as JSON."""
+    instances = {service: [name for name in names if name in state.ports] for service, names in BEHIND.items()}
+    return gateway.compiled(layout, state, settings, load_policy(), instances)
 
 
 def _object_store(layout: Layout, state: StackState, settings: Settings) -> Service:

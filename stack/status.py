@@ -11,9 +11,10 @@ from typing import Any
 from resources.kafka import MAX_RECORD_BYTES, client_config
 from resources.settings import Settings, load_settings
 from stack.errors import StackError
+from stack.gateway import GATEWAY
 from stack.health import Probes
 from stack.paths import Layout
-from stack.services import MLFLOW, RECOGNISER, STREAMS, UPLOADS, Service, services
+from stack.services import MLFLOW, RECOGNISER, Service, services
 from stack.state import StackState, identity_overrides, load_state, postgres_dsn
 from stack.supervision import Supervisor
 from transforms.tables import TABLES
@@ -48,11 +49,8 @@ def describe(home: Path) -> dict[str, Any]:
         "postgres": {"dsn": postgres_dsn(layout, state.ports["postgres"], "operator")},
         "dagster": {"url": f"http://127.0.0.1:{state.ports['dagster']}"},
         "mlflow": {"url": settings.mlflow_url if MLFLOW in state.ports else None},
-        "uploads": {
-            "url": f"https://127.0.0.1:{state.ports[UPLOADS[0]]}",
-            "urls": [f"https://127.0.0.1:{state.ports[name]}" for name in UPLOADS],
-            **_asking(layout),
-        },
+        "gateway": {"url": gateway_url(state), **_asking(layout)},
+        "uploads": {"url": gateway_url(state), **_asking(layout)},
         "streams": {"url": stream_url(state), **_asking(layout)},
         "recogniser": {"url": _url(state, RECOGNISER), "ca": str(layout.ca)},
     }
@@ -66,8 +64,13 @@ def _asking(layout: Layout) -> dict[str, str]:
 
 def stream_url(state: StackState) -> str | None:
     """Where machines send; None in a home of before this door, until the next `up` has given it a port."""
-    port = state.ports.get(STREAMS)
+    port = state.ports.get(GATEWAY)
     return None if port is None else f"wss://127.0.0.1:{port}/v1/stream"
+
+
+def gateway_url(state: StackState) -> str | None:
+    """The one door; None in a home of before it, until the next `up` has given it a port."""
+    return _url(state, GATEWAY)
 
 
 def _url(state: StackState, name: str) -> str | None:

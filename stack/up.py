@@ -25,7 +25,7 @@ from resources.kafka import ensure_topic
 from resources.lake_check import check_lake
 from resources.settings import load_settings
 from resources.topics import topic_settings, topics
-from stack import ca, dagster_home, directory, kafka, kafka_admin, postgres, s3, spark_cluster
+from stack import ca, dagster_home, directory, gateway, kafka, kafka_admin, postgres, s3, spark_cluster
 from stack.doctor import insist
 from stack.errors import ServiceFailed
 from stack.health import Health, Probes
@@ -37,7 +37,7 @@ from stack.paths import Layout
 from stack.ports import choose
 from stack.postgres_place import settle
 from stack.processes import end_services, kill, left_sessions, living, other_stacks, remember
-from stack.services import PORTS, STOP_WAVES, Service, select, services
+from stack.services import PORTS, STOP_WAVES, Service, gateway_configuration, select, services
 from stack.signing import signer
 from stack.state import IDENTITIES, identity_overrides, save_state
 from stack.supervision import Supervisor
@@ -173,7 +173,7 @@ class _Start:
             )
 
     def _certify(self, running: set[str]) -> None:
-        servers = ("postgres", directory.DIRECTORY, *([s3.S3] if self._state.lake == s3.S3 else []))
+        servers = ("postgres", directory.DIRECTORY, gateway.GATEWAY, *([s3.S3] if self._state.lake == s3.S3 else []))
         issued = ca.issue(self._layout, (*IDENTITIES, *servers), datetime.now(UTC))
         if issued and running:
             self._say(f"Certificates were issued anew ({', '.join(issued)}): every service starts again with them.")
@@ -237,6 +237,8 @@ class _Start:
             directory.prepare(self._layout, self._state.ports[name])
         if name == s3.S3:
             s3.prepare(self._layout, self._state.ports[s3.S3])
+        if name == gateway.GATEWAY:
+            gateway.prepare(self._layout, self._state, gateway_configuration(self._layout, self._state, self._admin))
 
     def _furnish(self, name: str) -> None:
         if name == directory.DIRECTORY:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from typing import Any
 from resources.settings import Settings
 from stack.paths import Layout
 from stack.processes import end_services, living
-from stack.services import STOP_WAVES
+from stack.services import STOP_WAVES, UPLOADS
 from stack.signing import development_token
 from stack.state import load_state, stack_settings
 from stack.status import describe
@@ -29,9 +30,12 @@ class LiveStack:
         self.home = home
         report = self.status()
         self.dagster_url: str = report["dagster"]["url"]
-        self.uploads_urls: list[str] = report["uploads"]["urls"]
+        self.url: str = report["gateway"]["url"]
+        """Of the gateway, by which everybody comes in."""
+        self.instances: list[str] = [report["services"][name]["url"] for name in UPLOADS]
+        """Of the upload service, which let nobody in but `as_gateway`."""
         self.stream_url: str = report["streams"]["url"]
-        self.ca: str = report["uploads"]["ca"]
+        self.ca: str = report["gateway"]["ca"]
 
     def run(self, *arguments: str, check: bool = True, timeout: float = 600) -> subprocess.CompletedProcess[str]:
         """Run `darkroom` on this stack; with `check`, its failure fails the test with what it said."""
@@ -53,6 +57,13 @@ class LiveStack:
     def token(self, subject: str = "demo", groups: Sequence[str] = ("image-uploaders",)) -> str:
         """A bearer token for the door, as `darkroom token` prints it."""
         return development_token(self.home, subject, tuple(groups), ttl_seconds=3600)
+
+    def as_gateway(self) -> ssl.SSLContext:
+        """TLS of the gateway towards the services behind it."""
+        layout = Layout(self.home)
+        context = ssl.create_default_context(cafile=self.ca)
+        context.load_cert_chain(layout.hop_certificate, layout.hop_key)
+        return context
 
     def pid(self, name: str) -> int:
         """The pid of a service; fails when it has none."""

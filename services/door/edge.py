@@ -14,7 +14,6 @@ import asyncio
 import json
 import logging
 import traceback
-import uuid
 from time import perf_counter
 from typing import Protocol
 
@@ -22,6 +21,7 @@ from prometheus_client import Histogram
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.door.behind import NUMBER, number_of
 from services.door.problems import Kind, Problem
 
 log = logging.getLogger("darkroom.access")
@@ -66,7 +66,7 @@ class Edge:
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(scope, receive, send)
-        scope["darkroom.request"] = exchange.number
+        scope[NUMBER] = exchange.number
         trace = None
         try:
             await self._app(scope, exchange.receive, exchange.send)
@@ -104,7 +104,7 @@ class _Exchange:
     """One request's events as they pass."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.number = str(uuid.uuid4())
+        self.number = number_of(scope)
         self.status: int | None = None
         self.bytes_in = 0
         self.started = perf_counter()

@@ -2,6 +2,9 @@
 
 Settings come from the environment (DARKROOM_*). SIGTERM and SIGINT stop taking requests, finish those under way,
 flush the producer and end; a second one ends at once. Plain HTTP is not offered.
+
+With `--client-ca` nobody is let in but whoever shows a certificate of that authority: the gateway, whose word on a
+request's number and its client's address then counts (services.door.behind).
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from confluent_kafka import KafkaException
 from fastapi import FastAPI
 
 from resources.settings import Settings, SettingsError, load_settings
+from services.door.behind import BehindGateway
 from services.door.logs import to_standard_error
 
 SHUTDOWN_SECONDS = 30
@@ -46,9 +50,13 @@ def launch(
     parser.add_argument("--port", type=int, required=True, help="TCP port to listen on")
     parser.add_argument("--certificate", type=Path, required=True, help="PEM certificate chain of this server")
     parser.add_argument("--key", type=Path, required=True, help="PEM private key of the certificate")
+    parser.add_argument(
+        "--client-ca", type=Path, help="PEM certificate of the gateway's authority; others are let in without it"
+    )
     given = parser.parse_args(arguments)
-    for name, path in (("--certificate", given.certificate), ("--key", given.key)):
-        if not path.is_file():
+    files = {"--certificate": given.certificate, "--key": given.key, "--client-ca": given.client_ca}
+    for name, path in files.items():
+        if path is not None and not path.is_file():
             sys.stderr.write(f"{name} names {path}, and there is no such file.\n")
             return 2
     try:
@@ -59,11 +67,13 @@ def launch(
     to_standard_error()
     try:
         uvicorn.run(
-            app,
+            app if given.client_ca is None else BehindGateway(app),
             host=given.host,
             port=given.port,
             ssl_certfile=given.certificate,
             ssl_keyfile=given.key,
+            ssl_ca_certs=given.client_ca,
+            ssl_cert_reqs=ssl.CERT_NONE if given.client_ca is None else ssl.CERT_REQUIRED,
             ssl_context_factory=modern_tls,
             http="httptools",
             access_log=False,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import json
 import logging
-import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -26,6 +25,7 @@ from access.tokens import Proof
 from resources.settings import Settings
 from services.door import health, rendering
 from services.door.bearer import bearer_of, proof_of
+from services.door.behind import number_of
 from services.door.budget import Budget
 from services.door.edge import SECURITY_HEADERS, Edge
 from services.door.health import serving
@@ -88,7 +88,7 @@ class Socket:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection."""
-        number = str(uuid.uuid4())
+        number = number_of(scope)
         door: Door = scope["app"].state.door
         await receive()  # websocket.connect
         try:

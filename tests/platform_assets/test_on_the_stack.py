@@ -51,7 +51,7 @@ def upload(stack: LiveStack, count: int) -> list[str]:
     context = ssl.create_default_context(cafile=stack.ca)
     headers = {"Authorization": f"Bearer {stack.token(f'assets-{uuid.uuid4().hex[:8]}')}"}
     ids = []
-    with httpx.Client(base_url=stack.uploads_urls[0], verify=context, headers=headers, timeout=60) as door:
+    with httpx.Client(base_url=stack.url, verify=context, headers=headers, timeout=60) as door:
         for _ in range(count):
             picture = io.BytesIO()
             Image.fromarray(np.random.default_rng().integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(picture, "PNG")

@@ -101,7 +101,7 @@ def test_a_record_that_takes_all_memory_there_is_developed_here_and_stops_nobody
 
 
 def the_driver() -> psutil.Process:
-    """This process's Spark driver; a child of an earlier test that has ended and was not yet reaped has no command line."""
+    """This process's Spark driver; a child that has ended and was not yet reaped has no command line."""
     living = [one for one in psutil.Process().children(recursive=True) if one.status() != psutil.STATUS_ZOMBIE]
     (java,) = [one for one in living if "org.apache.spark.deploy.SparkSubmit" in one.cmdline()]
     return java

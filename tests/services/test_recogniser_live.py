@@ -93,7 +93,7 @@ def _upload(stack: LiveStack, **headers: str) -> dict[str, object]:
     trust = ssl.create_default_context(cafile=stack.ca)
     with httpx.Client(verify=trust, timeout=30) as client:
         answer = client.post(
-            f"{stack.uploads_urls[0]}/v1/images",
+            f"{stack.url}/v1/images",
             content=scan(),
             headers={"Authorization": f"Bearer {stack.token()}", **headers},
         )

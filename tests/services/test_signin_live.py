@@ -17,6 +17,7 @@ from playwright.sync_api import sync_playwright
 
 from cli.hostile import sound_png
 from resources.sessions import Sessions, SessionsAway
+from stack.services import SIGNIN
 from stack.state import stack_settings
 from tests.live_stack import DARKROOM, LiveStack
 
@@ -28,8 +29,7 @@ PASSWORD = "a-password-of-somebody"
 @pytest.fixture
 def client(stack: LiveStack) -> Iterator[httpx.Client]:
     """A client of sign-in that trusts the stack's authority."""
-    url = stack.status()["services"]["signin"]["url"]
-    with httpx.Client(base_url=url, verify=ssl.create_default_context(cafile=stack.ca), timeout=40) as client:
+    with httpx.Client(base_url=stack.url, verify=ssl.create_default_context(cafile=stack.ca), timeout=40) as client:
         yield client
 
 
@@ -57,7 +57,7 @@ def sign_in(client: httpx.Client, name: str) -> dict[str, object]:
 def upload(stack: LiveStack, token: object, seed: int) -> httpx.Response:
     headers = {"Authorization": f"Bearer {token}"}
     verify = ssl.create_default_context(cafile=stack.ca)
-    return httpx.post(f"{stack.uploads_urls[0]}/v1/images", content=sound_png(40, seed), headers=headers, verify=verify)
+    return httpx.post(f"{stack.url}/v1/images", content=sound_png(40, seed), headers=headers, verify=verify)
 
 
 def test_a_person_of_the_directory_signs_in_and_uploads(stack: LiveStack, client: httpx.Client, person: str) -> None:
@@ -99,7 +99,7 @@ def test_a_killed_directory_lets_nobody_in_until_it_is_back_with_everybody(
         assert time.monotonic() < deadline, seen
         time.sleep(0.05)
     assert seen <= {200, 503}, "never 401: nobody is signed out for it"
-    stack.wait_healthy("directory", "signin")
+    stack.wait_healthy("directory", "signin-1", "signin-2")
 
 
 def test_its_database_holds_no_secret_and_its_identity_nothing_but_sessions(
@@ -161,7 +161,8 @@ def test_it_takes_tls_alone_and_its_password_is_in_no_log(stack: LiveStack, clie
         httpx.get(str(client.base_url).replace("https", "http"), timeout=5)
     logs = "".join(path.read_text(errors="replace") for path in (stack.home / "logs").glob("*.log"))
     assert PASSWORD not in logs
-    assert person not in (stack.home / "logs" / "signin.log").read_text()
+    own = "".join((stack.home / "logs" / f"{name}.log").read_text() for name in (*SIGNIN, "gateway"))
+    assert person not in own
 
 
 @pytest.mark.browser

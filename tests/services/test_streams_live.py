@@ -26,6 +26,7 @@ from cli.sender import Sender, Sending
 from cli.sending import Summary
 from cli.sent import Sent
 from cli.ways import Item
+from stack.services import STREAMS
 from tests.live_stack import LiveStack
 from tests.services.live import ids_between, picture, record_at, until
 from tests.services.streaming import RawClient, announcing, give, told
@@ -41,11 +42,16 @@ def headers(stack: LiveStack) -> dict[str, str]:
 
 @pytest.fixture
 def trust(stack: LiveStack) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=stack.ca)
+    return stack.as_gateway()
+
+
+def direct(stack: LiveStack) -> str:
+    """The address of one instance, which a test may watch or kill."""
+    return stack.status()["services"]["streams-1"]["url"].replace("https://", "wss://") + "/v1/stream"
 
 
 def joined(stack: LiveStack, headers: dict[str, str], trust: ssl.SSLContext) -> connect:
-    return connect(stack.stream_url, additional_headers=headers, ssl=trust, proxy=None, ping_timeout=None)
+    return connect(direct(stack), additional_headers=headers, ssl=trust, proxy=None, ping_timeout=None)
 
 
 def test_what_came_by_stream_is_in_kafka_and_known_to_the_upload_instances(
@@ -64,7 +70,7 @@ def test_what_came_by_stream_is_in_kafka_and_known_to_the_upload_instances(
     assert clear is not None and value is not None
     assert (clear.id, clear.day.isoformat(), clear.via) == (answer["id"], answer["day"], "streams")
     assert image[:32] not in value and b"very-private" not in value
-    for url in stack.uploads_urls:
+    for url in stack.instances:
         state = httpx.get(f"{url}/v1/images/{answer['id']}", headers=headers, verify=trust, timeout=30)
         assert state.json()["state"] in {"accepted", "landed", "processed"}
 
@@ -77,7 +83,7 @@ def test_only_tls_with_a_token_of_the_issuer_is_spoken(stack: LiveStack, trust: 
         with pytest.raises(ssl.SSLCertVerificationError):
             async with joined(stack, {}, ssl.create_default_context()):
                 pass
-        plain = stack.stream_url.replace("wss://", "ws://")
+        plain = direct(stack).replace("wss://", "ws://")
         with pytest.raises((OSError, EOFError, InvalidHandshake)):
             async with connect(plain, proxy=None, open_timeout=5):
                 pass
@@ -89,7 +95,7 @@ def test_only_tls_with_a_token_of_the_issuer_is_spoken(stack: LiveStack, trust: 
 def test_five_hundred_idle_sockets_are_cheap_and_one_more_still_works(
     stack: LiveStack, headers: dict[str, str], trust: ssl.SSLContext
 ) -> None:
-    process = psutil.Process(stack.pid("streams"))
+    process = psutil.Process(stack.pid("streams-1"))
 
     async def scene() -> None:
         async with AsyncExitStack() as sockets:
@@ -115,11 +121,11 @@ def test_five_hundred_idle_sockets_are_cheap_and_one_more_still_works(
 def test_a_frame_of_two_gigabytes_takes_no_memory_and_is_refused_at_its_header(
     stack: LiveStack, headers: dict[str, str], trust: ssl.SSLContext
 ) -> None:
-    process = psutil.Process(stack.pid("streams"))
+    process = psutil.Process(stack.pid("streams-1"))
 
     async def scene() -> None:
         before = process.memory_info().rss
-        async with RawClient(stack.stream_url, headers, trust) as client:
+        async with RawClient(direct(stack), headers, trust) as client:
             client.frame(Opcode.TEXT, b'{"seq": 0}')
             client.writer.write(announcing(2**31))
             closed = asyncio.create_task(client.close_code())
@@ -137,7 +143,7 @@ def test_while_the_broker_hangs_the_senders_send_blocks_and_all_is_acknowledged_
     stack: LiveStack, headers: dict[str, str], trust: ssl.SSLContext
 ) -> None:
     """Over TLS and by the server's own event loop, which the tests without a stack have not."""
-    door, broker = psutil.Process(stack.pid("streams")), psutil.Process(stack.pid("kafka"))
+    door, broker = psutil.Process(stack.pid("streams-1")), psutil.Process(stack.pid("kafka"))
     sent = 0
 
     async def scene() -> None:
@@ -170,7 +176,7 @@ def test_while_the_broker_hangs_the_senders_send_blocks_and_all_is_acknowledged_
             await sending
 
     asyncio.run(asyncio.wait_for(scene(), 60))
-    stack.wait_healthy("kafka", "streams")
+    stack.wait_healthy("kafka", "streams-1")
 
 
 @pytest.mark.slow
@@ -187,7 +193,8 @@ def test_a_kill_while_sending_loses_nothing_acknowledged_and_a_resend_adds_no_ro
         summary.add(result)
         if summary.new == 100 and not killed.is_set():
             killed.set()
-            stack.kill("streams")
+            for name in STREAMS:
+                stack.kill(name)
 
     async def send(notebook: str) -> None:
         way = ByStream(trust)
@@ -217,4 +224,4 @@ def test_a_kill_while_sending_loses_nothing_acknowledged_and_a_resend_adds_no_ro
 
     until(lambda: rows("processed_images") >= 300)
     assert rows("processed_images") == 300
-    stack.wait_healthy("streams")
+    stack.wait_healthy(*STREAMS)

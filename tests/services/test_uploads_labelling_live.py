@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 import threading
 import uuid
 from collections.abc import Iterator
@@ -31,8 +30,8 @@ def subject() -> str:
 
 @pytest.fixture
 def doors(stack: LiveStack) -> Iterator[list[httpx.Client]]:
-    context = ssl.create_default_context(cafile=stack.ca)
-    clients = [httpx.Client(base_url=url, verify=context, timeout=60) for url in stack.uploads_urls]
+    context = stack.as_gateway()
+    clients = [httpx.Client(base_url=url, verify=context, timeout=60) for url in stack.instances]
     yield clients
     for client in clients:
         client.close()

@@ -34,8 +34,8 @@ def headers(stack: LiveStack) -> dict[str, str]:
 @pytest.fixture
 def doors(stack: LiveStack) -> Iterator[list[httpx.Client]]:
     """One client for each of the two instances."""
-    context = ssl.create_default_context(cafile=stack.ca)
-    clients = [httpx.Client(base_url=url, verify=context, timeout=60) for url in stack.uploads_urls]
+    context = stack.as_gateway()
+    clients = [httpx.Client(base_url=url, verify=context, timeout=60) for url in stack.instances]
     yield clients
     for client in clients:
         client.close()
@@ -76,15 +76,17 @@ def test_several_files_go_in_with_one_request(doors: list[httpx.Client], headers
 def test_only_tls_with_the_stacks_own_authority_is_spoken(stack: LiveStack, doors: list[httpx.Client]) -> None:
     assert doors[0].get("/healthz").headers.get("server") is None
     with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
-        httpx.get(stack.uploads_urls[0] + "/healthz")
+        httpx.get(stack.instances[0] + "/healthz")
+    with pytest.raises(httpx.TransportError):
+        httpx.get(stack.instances[0] + "/healthz", verify=ssl.create_default_context(cafile=stack.ca))
     with pytest.raises(httpx.RemoteProtocolError):
-        httpx.get(stack.uploads_urls[0].replace("https://", "http://") + "/healthz")
-    old = ssl.create_default_context(cafile=stack.ca)
+        httpx.get(stack.instances[0].replace("https://", "http://") + "/healthz")
+    old = stack.as_gateway()
     old.minimum_version = ssl.TLSVersion.TLSv1
     old.maximum_version = ssl.TLSVersion.TLSv1_1
     old.set_ciphers("ALL:@SECLEVEL=0")
     with pytest.raises(httpx.ConnectError):
-        httpx.get(stack.uploads_urls[0] + "/healthz", verify=old)
+        httpx.get(stack.instances[0] + "/healthz", verify=old)
 
 
 def test_without_a_token_nothing_is_taken(doors: list[httpx.Client]) -> None:

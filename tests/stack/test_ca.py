@@ -34,15 +34,15 @@ def test_the_common_name_is_the_identity_and_the_names_are_loopbacks_two(layout:
     assert [name.value for name in leaf.subject] == ["uploads"]
     assert leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    assert names.get_values_for_type(x509.DNSName) == ["localhost"]
+    assert names.get_values_for_type(x509.DNSName) == ["localhost", "uploads.darkroom.internal"]
     assert [str(ip) for ip in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1"]
 
 
 def test_what_is_good_is_kept_and_what_ends_within_a_month_is_issued_again(layout: Layout):
-    assert issue(layout, ["dagster"], NOW) == ["ca", "dagster"]
+    assert issue(layout, ["dagster"], NOW) == ["ca", "dagster", "hop"]
     before = certificate(layout, "dagster").serial_number
     assert issue(layout, ["dagster"], NOW + timedelta(days=LEAF_DAYS - 31)) == []
-    assert issue(layout, ["dagster"], NOW + timedelta(days=LEAF_DAYS - 29)) == ["dagster"]
+    assert issue(layout, ["dagster"], NOW + timedelta(days=LEAF_DAYS - 29)) == ["dagster", "hop"]
     assert certificate(layout, "dagster").serial_number != before
 
 

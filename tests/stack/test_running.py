@@ -28,8 +28,8 @@ from tests.live_stack import LiveStack
 from transforms.tables import TABLES
 
 pytestmark = pytest.mark.stack
-SERVICES = {"postgres", "kafka", "code-server", "daemon", "webserver", "mlflow", "uploads-1", "uploads-2", "streams"}
-SERVICES |= {"recogniser", "directory", "signin"}
+SERVICES = {"postgres", "kafka", "code-server", "daemon", "webserver", "mlflow", "uploads-1", "uploads-2", "streams-1"}
+SERVICES |= {"streams-2", "recogniser", "directory", "signin-1", "signin-2", "gateway"}
 
 
 def test_status_says_everything_that_a_client_needs(stack: LiveStack):
@@ -47,8 +47,8 @@ def test_status_says_everything_that_a_client_needs(stack: LiveStack):
     assert all(Path(service["log"]).is_file() for service in report["services"].values())
     assert all(psutil.pid_exists(service["pid"]) for service in report["services"].values())
     assert report["lake"]["tables"]["images/raw_images"].startswith(report["lake"]["root"])
-    assert report["uploads"]["url"] in report["uploads"]["urls"]
-    assert len(report["uploads"]["urls"]) == 2
+    assert report["uploads"]["url"] == report["gateway"]["url"] == report["services"]["gateway"]["url"]
+    assert report["streams"]["url"] == report["gateway"]["url"].replace("https://", "wss://") + "/v1/stream"
 
 
 def test_a_second_up_is_harmless_and_starts_nothing_anew(stack: LiveStack):
@@ -112,7 +112,9 @@ def test_the_dagster_of_status_has_its_code_location_loaded(stack: LiveStack):
 
 def test_what_may_wait_gives_way_to_those_who_answer_and_so_do_its_runs(stack: LiveStack):
     pids = {name: service["pid"] for name, service in stack.status()["services"].items()}
-    answers = max(psutil.Process(pids[name]).nice() for name in ("kafka", "recogniser", "streams", "uploads-1"))
+    answers = max(
+        psutil.Process(pids[name]).nice() for name in ("kafka", "recogniser", "streams-1", "uploads-1", "gateway")
+    )
     server = psutil.Process(pids["code-server"])
     # A run is started by any of the server's threads, and has the priority of that one.
     threads = [os.getpriority(os.PRIO_PROCESS, thread.id) for thread in server.threads()]
@@ -267,7 +269,7 @@ def test_a_broker_of_another_authority_is_refused(stack: LiveStack, other: Layou
     with pytest.raises(KafkaUnavailable, match="certificate verify failed"):
         watermarks(settings, settings.topic)
     with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
-        httpx.get(stack.uploads_urls[0], verify=ssl.create_default_context(cafile=str(other.ca)))
+        httpx.get(stack.url, verify=ssl.create_default_context(cafile=str(other.ca)))
 
 
 @pytest.mark.parametrize("name", ["kafka", "kafka-controller"])
@@ -363,7 +365,7 @@ def test_a_run_can_be_asked_for_right_after_postgresql_was_started_again(stack: 
 def test_the_port_of_a_url_is_the_one_that_was_kept(stack: LiveStack):
     ports = load_state(stack.home).ports
     assert urlsplit(stack.dagster_url).port == ports["dagster"]
-    assert [urlsplit(url).port for url in stack.uploads_urls] == [ports["uploads-1"], ports["uploads-2"]]
+    assert urlsplit(stack.url).port == ports["gateway"]
 
 
 def _first_error(consumer: Consumer) -> int | None:

@@ -102,7 +102,7 @@ class Siege:
 def besiege(stack: LiveStack, rounds: int, first_seed: int) -> Siege:
     """Send without a pause, kill every victim in turn, wait until all is healthy and settled again."""
     token = stack.token("besieged")
-    senders = [Sender(stack.uploads_urls, Path(stack.ca), token, first_seed + 1_000_000 * n) for n in range(2)]
+    senders = [Sender([stack.url], Path(stack.ca), token, first_seed + 1_000_000 * n) for n in range(2)]
     for sender in senders:
         sender.start()
     after: dict[str, int] = {}

@@ -77,7 +77,7 @@ def states(stack: LiveStack, ids: list[str]) -> dict[str, str]:
     found = {}
     with httpx.Client(verify=trusted, headers=headers, timeout=30) as client:
         for id in ids:
-            answer = client.get(f"{stack.uploads_urls[1]}/v1/images/{id}")
+            answer = client.get(f"{stack.url}/v1/images/{id}")
             if answer.status_code == 200:
                 found[id] = answer.json()["state"]
     return found

@@ -40,7 +40,7 @@ def developed(stack: LiveStack) -> LiveStack:
 
     with httpx.Client(verify=ssl.create_default_context(cafile=stack.ca), timeout=60) as client:
         answer = client.post(
-            f"{stack.uploads_urls[0]}/v1/images",
+            f"{stack.url}/v1/images",
             content=png(9_000_001),
             headers={"Authorization": f"Bearer {stack.token()}"},
         )

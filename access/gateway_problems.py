@@ -1,0 +1,73 @@
+"""What the gateway says where it answers itself: problem documents (RFC 9457) like the services'. Pure.
+
+Why a token was refused is in the log and not here, so that nobody learns to forge by asking.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+PREFIX = "urn:darkroom:problem:"
+REQUEST = "%REQ(X-REQUEST-ID)%"
+
+PROBLEMS: dict[int, tuple[str, str, str]] = {
+    400: ("bad_request", "The request cannot be read", "Its headers, path or body are not as HTTP has them."),
+    401: (
+        "unauthenticated",
+        "A valid bearer token is required",
+        "Send a token of the issuer as `Authorization: Bearer <token>`; POST /v1/session gives one.",
+    ),
+    403: ("forbidden", "Your groups do not allow this", "`darkroom access explain` says which group would."),
+    404: ("not_found", "There is no such thing, or it is not yours", "No route of the gateway has this address."),
+    405: ("method_not_allowed", "This address does not take this method", "Its routes name the methods that it takes."),
+    408: ("too_slow", "The body did not arrive in time", "Send it again over a better connection."),
+    413: ("body_too_large", "The request's body is too large", "Send less at a time."),
+    426: ("upgrade_required", "This address takes WebSockets only", "Begin with a handshake (RFC 6455)."),
+    429: ("too_many_requests", "Too many requests at once", "Send fewer a second; this one may be sent again."),
+    431: ("headers_too_large", "The request's headers are too large", "Send fewer or shorter headers."),
+    502: ("service_broke", "The service broke the connection", "Try again."),
+    503: ("service_away", "No instance of the service answers", "Try again."),
+    504: ("service_slow", "The service did not answer in time", "Try again."),
+}
+"""Type, title and detail by status."""
+_RETRY = {429: "1", 502: "1", 503: "2", 504: "2"}
+_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "strict-transport-security": "max-age=31536000",
+    "cache-control": "no-store",
+}
+
+
+def local_replies() -> dict[str, Any]:
+    """`local_reply_config` of the connection manager."""
+    return {"mappers": [_mapper(status) for status in PROBLEMS]}
+
+
+def _mapper(status: int) -> dict[str, Any]:
+    kind, title, detail = PROBLEMS[status]
+    document = {
+        "type": PREFIX + kind,
+        "title": title,
+        "status": status,
+        "detail": detail,
+        **({"retry_after": int(_RETRY[status])} if status in _RETRY else {}),
+        "instance": f"urn:uuid:{REQUEST}",
+    }
+    headers = _HEADERS | ({"retry-after": _RETRY[status]} if status in _RETRY else {})
+    headers |= {"www-authenticate": 'Bearer realm="darkroom"'} if status == 401 else {}
+    return {
+        "filter": {
+            "status_code_filter": {
+                "comparison": {"op": "EQ", "value": {"default_value": status, "runtime_key": f"problem.{status}"}}
+            }
+        },
+        "body_format_override": {"json_format": document, "content_type": "application/problem+json"},
+        "headers_to_add": [
+            {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+            for key, value in headers.items()
+        ],
+    }

@@ -1,0 +1,163 @@
+"""The policy's routes as Envoy's: what fits, who may, how often, how large, and what is tried again. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from access.gateway_filters import BODY, CLAIMS, JWT, PEOPLE, RATE, RBAC, SMALL_BODY, typed
+from access.policy import REPEATABLE, Route
+
+HEALTHY = "/healthz"
+BURST = 10
+MOST_KNOWN = 20_000
+"""Users or addresses whose rates are held at once; the least recent are forgotten."""
+ANSWER_SECONDS = 60
+WEBSOCKET_IDLE_SECONDS = 120
+TRIES_AGAIN = 2
+# A request that never began to be answered by anybody may go to another instance, whatever it is.
+_ALWAYS = "connect-failure,refused-stream"
+_REPEATABLE = f"{_ALWAYS},reset,retriable-status-codes"
+_ANYBODY = {"permissions": [{"any": True}], "principals": [{"any": True}]}
+
+
+def virtual_host(routes: Sequence[Route], repeat_bytes: int) -> dict[str, Any]:
+    """The one virtual host: the routes in order, then what no route takes."""
+    found = [_direct("healthy", {"path": HEALTHY}, 200)]
+    for route in routes:
+        found.append(_route(route, repeat_bytes))
+        others = [one for one in routes if one.path == route.path]
+        if route is others[-1]:
+            found.append(_direct(f"{route.path} (method)", _path(route.path), 405))
+    found.append(_direct("none", {"prefix": "/"}, 404))
+    return {
+        "name": "darkroom",
+        "domains": ["*"],
+        "routes": found,
+        # A client's word for who it is, or for how its request is to be treated, is none.
+        "request_headers_to_remove": ["x-forwarded-client-cert", "x-forwarded-host", "x-real-ip", "forwarded"],
+    }
+
+
+def _route(route: Route, repeat_bytes: int) -> dict[str, Any]:
+    verbs = "|".join(route.methods)
+    found: dict[str, Any] = {
+        "name": f"{verbs} {route.path}",
+        "match": {
+            **_path(route.path),
+            "headers": [{"name": ":method", "string_match": {"safe_regex": {"regex": verbs}}}],
+        },
+        "route": {
+            "cluster": route.service,
+            "timeout": "0s" if route.websocket else f"{ANSWER_SECONDS}s",
+            "idle_timeout": f"{WEBSOCKET_IDLE_SECONDS}s" if route.websocket else f"{ANSWER_SECONDS}s",
+            "retry_policy": _retries(route),
+            **({"upgrade_configs": [{"upgrade_type": "websocket"}]} if route.websocket else {}),
+        },
+        "typed_per_filter_config": {
+            JWT: _token(route),
+            RATE: _rate(route),
+            RBAC: _rights(route),
+            BODY: _body(route),
+        },
+    }
+    if route.body == "image":
+        # What is tried again must be held until then.
+        found["request_body_buffer_limit"] = repeat_bytes
+    return found
+
+
+def _direct(name: str, match: dict[str, Any], status: int) -> dict[str, Any]:
+    return {
+        "name": name,
+        "match": match,
+        "direct_response": {"status": status, **({"body": {"inline_string": "ok\n"}} if status == 200 else {})},
+        "typed_per_filter_config": {
+            JWT: typed("filters.http.jwt_authn.v3.PerRouteConfig", disabled=True),
+            RBAC: _rbac(_ANYBODY),
+        },
+    }
+
+
+def _path(path: str) -> dict[str, Any]:
+    if path.endswith("/*"):
+        return {"path_separated_prefix": path.removesuffix("/*")}
+    if "{" not in path:
+        return {"path": path}
+    parts = re.split(r"\{[a-z]+\}", path)
+    return {"safe_regex": {"regex": "[^/]+".join(re.escape(part) for part in parts)}}
+
+
+def _token(route: Route) -> dict[str, Any]:
+    if route.everyone:
+        return typed("filters.http.jwt_authn.v3.PerRouteConfig", disabled=True)
+    return typed("filters.http.jwt_authn.v3.PerRouteConfig", requirement_name=PEOPLE)
+
+
+def _rights(route: Route) -> dict[str, Any]:
+    if route.everyone:
+        return _rbac(_ANYBODY)
+    return _rbac({"permissions": [{"any": True}], "principals": [_member(group) for group in route.groups]})
+
+
+def _rbac(policy: dict[str, Any]) -> dict[str, Any]:
+    rules = {"action": "ALLOW", "policies": {"route": policy}}
+    return typed("filters.http.rbac.v3.RBACPerRoute", rbac={"rules": rules})
+
+
+def _member(group: str) -> dict[str, Any]:
+    exact = {"list_match": {"one_of": {"string_match": {"exact": group}}}}
+    where = {"filter": JWT, "path": [{"key": CLAIMS}, {"key": "groups"}], "value": exact}
+    return {"sourced_metadata": {"metadata_source": "DYNAMIC", "metadata_matcher": where}}
+
+
+def _rate(route: Route) -> dict[str, Any]:
+    if route.everyone:
+        key, action = "remote_address", {"remote_address": {}}
+    else:
+        where = {"key": JWT, "path": [{"key": CLAIMS}, {"key": "sub"}]}
+        key, action = "user", {"metadata": {"descriptor_key": "user", "metadata_key": where, "source": "DYNAMIC"}}
+    everything = {"numerator": 100, "denominator": "HUNDRED"}
+    return typed(
+        "filters.http.local_ratelimit.v3.LocalRateLimit",
+        stat_prefix="rate",
+        filter_enabled={"default_value": everything},
+        filter_enforced={"default_value": everything},
+        # Of whoever has no name or address to be known by, all together.
+        token_bucket=_bucket(route.rate),
+        descriptors=[{"entries": [{"key": key}], "token_bucket": _bucket(route.rate)}],
+        rate_limits=[{"actions": [action]}],
+        max_dynamic_descriptors=MOST_KNOWN,
+        always_consume_default_token_bucket=False,
+    )
+
+
+def _bucket(rate: int) -> dict[str, Any]:
+    return {"max_tokens": rate * BURST, "tokens_per_fill": rate, "fill_interval": "1s"}
+
+
+def _body(route: Route) -> dict[str, Any]:
+    if route.websocket or route.body == "image":
+        # Passed on as it arrives: services count its bytes, and hold a bounded sum of them.
+        return typed("filters.http.buffer.v3.BufferPerRoute", disabled=True)
+    # Held whole before a service sees it, so that a slow sender holds none.
+    most = SMALL_BODY if route.body == "form" else 0
+    return typed("filters.http.buffer.v3.BufferPerRoute", buffer={"max_request_bytes": most or 1})
+
+
+def _retries(route: Route) -> dict[str, Any]:
+    harmless = route.repeatable or REPEATABLE.issuperset(route.methods)
+    return {
+        "retry_on": _REPEATABLE if harmless and not route.websocket else _ALWAYS,
+        "num_retries": TRIES_AGAIN,
+        **({"retriable_status_codes": [503]} if harmless else {}),
+        "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
+        "retry_host_predicate": [
+            {
+                "name": "envoy.retry_host_predicates.previous_hosts",
+                "typed_config": typed("retry.host.previous_hosts.v3.PreviousHostsPredicate"),
+            }
+        ],
+        "host_selection_retry_max_attempts": 3,
+    }
