@@ -25,6 +25,7 @@ PROBLEMS: dict[int, tuple[str, str, str]] = {
     426: ("upgrade_required", "This address takes WebSockets only", "Begin with a handshake (RFC 6455)."),
     429: ("too_many_requests", "Too many requests at once", "Send fewer a second; this one may be sent again."),
     431: ("headers_too_large", "The request's headers are too large", "Send fewer or shorter headers."),
+    501: ("not_implemented", "The request asks for what is not spoken here", "Send a body by its length or in chunks."),
     502: ("service_broke", "The service broke the connection", "Try again."),
     503: ("service_away", "No instance of the service answers", "Try again."),
     504: ("service_slow", "The service did not answer in time", "Try again."),
@@ -44,7 +45,20 @@ _HEADERS = {
 
 def local_replies() -> dict[str, Any]:
     """`local_reply_config` of the connection manager."""
-    return {"mappers": [_mapper(status) for status in PROBLEMS]}
+    return {"mappers": [_refused_audience(), *(_mapper(status) for status in PROBLEMS)]}
+
+
+def _refused_audience() -> dict[str, Any]:
+    """A token for somebody else is no proof of anything, and Envoy has 403 for it."""
+    of_token = {
+        "@type": "type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+        "expression": "response.code == 403 && response.code_details.startsWith('jwt_authn_access_denied')",
+    }
+    found = _mapper(401)
+    found["filter"] = {
+        "extension_filter": {"name": "envoy.access_loggers.extension_filters.cel", "typed_config": of_token}
+    }
+    return {**found, "status_code": 401}
 
 
 def _mapper(status: int) -> dict[str, Any]:

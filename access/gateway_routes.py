@@ -160,4 +160,9 @@ def _retries(route: Route) -> dict[str, Any]:
             }
         ],
         "host_selection_retry_max_attempts": 3,
+        # Whoever is tried again is tried at the next site, where there is one: the first may be gone as a whole.
+        "retry_priority": {
+            "name": "envoy.retry_priorities.previous_priorities",
+            "typed_config": typed("retry.priority.previous_priorities.v3.PreviousPrioritiesConfig", update_frequency=2),
+        },
     }

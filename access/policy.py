@@ -18,7 +18,10 @@ COLUMN_RIGHTS = frozenset({"SELECT", "INSERT", "UPDATE"})
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 Function = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}\([a-z0-9_ ,\[\]]*\)$")]
 Path = Annotated[
-    str, StringConstraints(pattern=r"^/(?:[A-Za-z0-9._-]+|\{[a-z]+\})?(?:/(?:[A-Za-z0-9._-]+|\{[a-z]+\}))*(?:/\*)?$")
+    str,
+    StringConstraints(
+        pattern=r"^/(?:(?:\.?[A-Za-z0-9][A-Za-z0-9._-]*|\{[a-z]+\})(?:/(?:\.?[A-Za-z0-9][A-Za-z0-9._-]*|\{[a-z]+\}))*(?:/\*)?)?$"
+    ),
 ]
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})

@@ -63,7 +63,15 @@ def compiled(layout: Layout, state: StackState, settings: Settings, policy: Poli
 
 def command(layout: Layout) -> tuple[str, ...]:
     """The command line; no second one shares memory with it, so that stacks stand side by side."""
-    quiet = ("--log-level", "warning", "--disable-hot-restart", "--drain-time-s", "5")
+    quiet = (
+        "--log-level",
+        "warning",
+        "--disable-hot-restart",
+        "--drain-time-s",
+        "5",
+        "--file-flush-interval-msec",
+        "1000",
+    )
     return (str(envoy()), "--config-path", str(_file(layout)), "--concurrency", "2", *quiet)
 
 
