@@ -11,7 +11,6 @@ from access.tokens import LEEWAY_SECONDS
 
 JWT = "envoy.filters.http.jwt_authn"
 SESSION = "envoy.filters.http.ext_authz"
-SAME_SITE = "envoy.filters.http.csrf"
 RATE = "envoy.filters.http.local_ratelimit"
 RBAC = "envoy.filters.http.rbac"
 BODY = "envoy.filters.http.buffer"
@@ -49,7 +48,24 @@ def http_filters(issuer: str, audience: str) -> list[dict[str, Any]]:
         },
     }
     everything = {"numerator": 100, "denominator": "HUNDRED"}
+    session = {
+        "server_uri": {"uri": "https://signin", "cluster": SIGNIN, "timeout": "5s"},
+        "path_prefix": "/v1/authorize",
+        "authorization_request": {"allowed_headers": {"patterns": [{"exact": "cookie"}, {"exact": "accept"}]}},
+        "authorization_response": {"allowed_upstream_headers": {"patterns": [{"exact": "authorization"}]}},
+    }
     return [
+        {
+            "name": SESSION,
+            "typed_config": typed(
+                "filters.http.ext_authz.v3.ExtAuthz",
+                transport_api_version="V3",
+                http_service=session,
+                # Where sign-in does not answer nobody gets in.
+                failure_mode_allow=False,
+                status_on_error={"code": "ServiceUnavailable"},
+            ),
+        },
         {
             "name": JWT,
             "typed_config": typed(

@@ -32,6 +32,14 @@ PROBLEMS: dict[int, tuple[str, str, str]] = {
 }
 """Type, title and detail by status."""
 _RETRY = {429: "1", 502: "1", 503: "2", 504: "2"}
+PAGES = (403, 404, 429, 502, 503, 504)
+"""What a browser may run into, and is told as a page."""
+_HTML = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title} · Darkroom</title></head>
+<body><main><h1>{title}</h1><p>{detail}</p><p><a href="/">Who you are signed in as</a></p>
+<p><small>Request {request}</small></p></main></body></html>
+"""
 _HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
@@ -45,7 +53,21 @@ _HEADERS = {
 
 def local_replies() -> dict[str, Any]:
     """`local_reply_config` of the connection manager."""
-    return {"mappers": [_refused_audience(), *(_mapper(status) for status in PROBLEMS)]}
+    mappers = [_refused_audience(), *(_mapper(status) for status in PROBLEMS)]
+    return {"mappers": [*(_page(status) for status in PAGES), *mappers]}
+
+
+def _page(status: int) -> dict[str, Any]:
+    """The same for whoever asked for a page, a browser."""
+    found = _mapper(status)
+    asks = {"header_filter": {"header": {"name": "accept", "string_match": {"contains": "text/html"}}}}
+    _, title, detail = PROBLEMS[status]
+    said = {"text_format_source": {"inline_string": _HTML.format(title=title, detail=detail, request=REQUEST)}}
+    return {
+        **found,
+        "filter": {"and_filter": {"filters": [found["filter"], asks]}},
+        "body_format_override": {**said, "content_type": "text/html; charset=utf-8"},
+    }
 
 
 def _refused_audience() -> dict[str, Any]:

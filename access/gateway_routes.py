@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from access.gateway_filters import BODY, CLAIMS, JWT, PEOPLE, RATE, RBAC, SMALL_BODY, typed
+from access.gateway_filters import BODY, CLAIMS, JWT, PEOPLE, RATE, RBAC, SESSION, SMALL_BODY, typed
 from access.policy import REPEATABLE, Route
 
 HEALTHY = "/healthz"
@@ -20,15 +20,19 @@ TRIES_AGAIN = 2
 _ALWAYS = "connect-failure,refused-stream"
 _REPEATABLE = f"{_ALWAYS},reset,retriable-status-codes"
 _ANYBODY = {"permissions": [{"any": True}], "principals": [{"any": True}]}
+_NOBODY = {"not_id": {"any": True}}
 
 
 def virtual_host(routes: Sequence[Route], repeat_bytes: int) -> dict[str, Any]:
     """The one virtual host: the routes in order, then what no route takes."""
     found = [_direct("healthy", {"path": HEALTHY}, 200)]
-    for route in routes:
-        found.append(_route(route, repeat_bytes))
-        others = [one for one in routes if one.path == route.path]
-        if route is others[-1]:
+    for route in sorted(routes, key=lambda one: one.path.endswith("/*")):  # the exact before what is below
+        beside = [one for one in routes if one.path == route.path]
+        alike = [one for one in beside if one.methods == route.methods]
+        found.append(_route(route, repeat_bytes, by_group=len(alike) > 1))
+        if len(alike) > 1 and route is alike[-1]:
+            found.append(_nobodys(route, repeat_bytes))
+        if route is beside[-1]:
             found.append(_direct(f"{route.path} (method)", _path(route.path), 405))
     found.append(_direct("none", {"prefix": "/"}, 404))
     return {
@@ -40,22 +44,36 @@ def virtual_host(routes: Sequence[Route], repeat_bytes: int) -> dict[str, Any]:
     }
 
 
-def _route(route: Route, repeat_bytes: int) -> dict[str, Any]:
+def _nobodys(route: Route, repeat_bytes: int) -> dict[str, Any]:
+    """Where several services share a path by group: whose token is not known yet, and who is in none of the groups.
+
+    The token is verified here, and the route is then chosen again; whoever stays is refused.
+    """
+    found = _route(route, repeat_bytes)
+    found["typed_per_filter_config"][RBAC] = _rbac({"permissions": [{"any": True}], "principals": [_NOBODY]})
+    return {**found, "name": f"{found['name']} (nobody's)"}
+
+
+def _route(route: Route, repeat_bytes: int, *, by_group: bool = False) -> dict[str, Any]:
     verbs = "|".join(route.methods)
     found: dict[str, Any] = {
         "name": f"{verbs} {route.path}",
         "match": {
             **_path(route.path),
             "headers": [{"name": ":method", "string_match": {"safe_regex": {"regex": verbs}}}],
+            **({"dynamic_metadata": [_of_one(route.groups)]} if by_group else {}),
         },
         "route": {
             "cluster": route.service,
             "timeout": "0s" if route.websocket else f"{ANSWER_SECONDS}s",
+            # A browser's socket does not look at its token again: it begins anew, and the session is looked up.
+            **({"max_stream_duration": {"max_stream_duration": "60s"}} if route.websocket and route.browser else {}),
             "idle_timeout": f"{WEBSOCKET_IDLE_SECONDS}s" if route.websocket else f"{ANSWER_SECONDS}s",
             "retry_policy": _retries(route),
             **({"upgrade_configs": [{"upgrade_type": "websocket"}]} if route.websocket else {}),
         },
         "typed_per_filter_config": {
+            SESSION: _session(route),
             JWT: _token(route),
             RATE: _rate(route),
             RBAC: _rights(route),
@@ -74,6 +92,7 @@ def _direct(name: str, match: dict[str, Any], status: int) -> dict[str, Any]:
         "match": match,
         "direct_response": {"status": status, **({"body": {"inline_string": "ok\n"}} if status == 200 else {})},
         "typed_per_filter_config": {
+            SESSION: typed("filters.http.ext_authz.v3.ExtAuthzPerRoute", disabled=True),
             JWT: typed("filters.http.jwt_authn.v3.PerRouteConfig", disabled=True),
             RBAC: _rbac(_ANYBODY),
         },
@@ -87,6 +106,13 @@ def _path(path: str) -> dict[str, Any]:
         return {"path": path}
     parts = re.split(r"\{[a-z]+\}", path)
     return {"safe_regex": {"regex": "[^/]+".join(re.escape(part) for part in parts)}}
+
+
+def _session(route: Route) -> dict[str, Any]:
+    """Whether a browser's cookie is looked up."""
+    if not route.browser:
+        return typed("filters.http.ext_authz.v3.ExtAuthzPerRoute", disabled=True)
+    return typed("filters.http.ext_authz.v3.ExtAuthzPerRoute", check_settings={})
 
 
 def _token(route: Route) -> dict[str, Any]:
@@ -107,9 +133,14 @@ def _rbac(policy: dict[str, Any]) -> dict[str, Any]:
 
 
 def _member(group: str) -> dict[str, Any]:
-    exact = {"list_match": {"one_of": {"string_match": {"exact": group}}}}
-    where = {"filter": JWT, "path": [{"key": CLAIMS}, {"key": "groups"}], "value": exact}
-    return {"sourced_metadata": {"metadata_source": "DYNAMIC", "metadata_matcher": where}}
+    return {"sourced_metadata": {"metadata_source": "DYNAMIC", "metadata_matcher": _of_one([group])}}
+
+
+def _of_one(groups: Sequence[str]) -> dict[str, Any]:
+    """What fits a token with one of these groups."""
+    exact = [{"string_match": {"exact": group}} for group in groups]
+    one = exact[0] if len(exact) == 1 else {"or_match": {"value_matchers": exact}}
+    return {"filter": JWT, "path": [{"key": CLAIMS}, {"key": "groups"}], "value": {"list_match": {"one_of": one}}}
 
 
 def _rate(route: Route) -> dict[str, Any]:

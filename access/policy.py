@@ -26,6 +26,7 @@ Path = Annotated[
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
 """Methods that may be sent twice, by their definition (RFC 9110, 9.2.2)."""
+Mutation = Annotated[str, StringConstraints(pattern=r"^[a-z][A-Za-z]{0,80}$")]
 Duration = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,6}(ms|s|min)$")]
 
 
@@ -141,10 +142,33 @@ class Route(_Model):
     def _for_somebody(self) -> Route:
         if bool(self.groups) == (self.everyone is not None):
             raise ValueError("is for some groups, or for everyone (`everyone: true`)")
-        if self.websocket and self.methods != ("GET",):
-            raise ValueError("a WebSocket begins with GET, and takes no other method")
+        if self.websocket and "GET" not in self.methods:
+            raise ValueError("a WebSocket begins with GET")
         if self.browser and self.everyone:
             raise ValueError("where everyone may, nobody's session is looked up: leave `browser` out")
+        return self
+
+
+class DagsterRoles(_Model):
+    """Who is what in Dagster's UI, and which GraphQL mutations a role may call; each has those of the role before it.
+
+    A mutation of no list is nobody's, and so is one of `nobody`, which says that somebody thought about it.
+    """
+
+    viewers: tuple[Name, ...] = ()
+    launchers: tuple[Name, ...] = ()
+    administrators: tuple[Name, ...] = ()
+    view: tuple[Mutation, ...] = ()
+    launch: tuple[Mutation, ...] = ()
+    administer: tuple[Mutation, ...] = ()
+    nobody: tuple[Mutation, ...] = ()
+
+    @model_validator(mode="after")
+    def _each_once(self) -> DagsterRoles:
+        named = [*self.view, *self.launch, *self.administer, *self.nobody]
+        twice = sorted({one for one in named if named.count(one) > 1})
+        if twice:
+            raise ValueError(f"mutations in two lists: {', '.join(twice)}")
         return self
 
 
@@ -154,15 +178,18 @@ class Policy(_Model):
     identities: dict[Name, Identity]
     groups: dict[Name, Group] = Field(default_factory=dict)
     routes: tuple[Route, ...] = ()
+    dagster: DagsterRoles = Field(default_factory=DagsterRoles)
 
     @model_validator(mode="after")
     def _names_mean_one(self) -> Policy:
         both = sorted(set(self.identities) & set(self.groups))
         if both:
             raise ValueError(f"names both an identity and a group: {', '.join(both)}")
-        unknown = sorted({group for route in self.routes for group in route.groups} - set(self.groups))
+        of_routes = {group for route in self.routes for group in route.groups}
+        roles = {*self.dagster.viewers, *self.dagster.launchers, *self.dagster.administrators}
+        unknown = sorted((of_routes | roles) - set(self.groups))
         if unknown:
-            raise ValueError(f"routes for groups that are not there: {', '.join(unknown)}")
+            raise ValueError(f"routes or roles for groups that are not there: {', '.join(unknown)}")
         return self
 
     @property

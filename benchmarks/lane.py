@@ -22,6 +22,7 @@ from PIL import Image
 
 from benchmarks._stack import darkroom, status
 from benchmarks.figures import Figure, median, spread
+from stack.signing import owner_client
 
 REPEATS = 5
 DEADLINE_SECONDS = 120.0
@@ -59,7 +60,7 @@ def run() -> list[Figure]:
 
 def _trip(home: Path) -> Trip:
     state = status(home)
-    doors, dagster, lake = state["uploads"], state["dagster"]["url"], state["lake"]["root"]
+    doors, lake = state["uploads"], state["lake"]["root"]
     token = darkroom(home, "token").strip()
     image = io.BytesIO()
     pixels = np.random.default_rng().integers(0, 256, (480, 640, 3), dtype=np.uint8)
@@ -77,7 +78,8 @@ def _trip(home: Path) -> Trip:
             & (pl.col("offset") == row["offset"])
         )
         landed = raw.select("landed_at").collect().item().timestamp()
-        runs = client.post(f"{dagster}/graphql", json={"query": RUNS}).json()["data"]["runsOrError"]["results"]
+    with owner_client(home) as client:
+        runs = client.post("/dagster/graphql", json={"query": RUNS}).json()["data"]["runsOrError"]["results"]
     # The run that landed it: the last one that had begun by then.
     begun = [run for run in runs if run["startTime"] and run["startTime"] <= landed]
     ours = max(begun, key=lambda run: run["startTime"])

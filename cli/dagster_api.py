@@ -100,13 +100,12 @@ class DagsterApi:
 
     Args:
         url: where it is, without `/graphql`.
-        timeout_seconds: longest wait for one answer.
-        transport: another way to it, for tests.
+        client: knows whom to trust and who asks; closed with this.
     """
 
-    def __init__(self, url: str, timeout_seconds: float = 20.0, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(self, url: str, client: httpx.Client) -> None:
         self.url = url.rstrip("/")
-        self._client = httpx.Client(timeout=timeout_seconds, transport=transport, trust_env=False)
+        self._client = client
 
     def unfinished(self) -> list[Run]:
         """Runs that are queued or in progress, newest first, at most 50."""

@@ -21,9 +21,7 @@ LOOK_SECONDS = 1.0
 @contextmanager
 def running_dagster(home: Path) -> Iterator[DagsterApi]:
     """The stack's Dagster. Raises StackError where there is no stack in this home."""
-    from cli.dagster_api import DagsterApi
-
-    dagster = DagsterApi(dagster_url(home))
+    dagster = dagster_of(home)
     try:
         yield dagster
     finally:
@@ -100,12 +98,15 @@ def wait_for(
         sleep(LOOK_SECONDS)
 
 
-def dagster_url(home: Path) -> str:
-    """Where the stack's Dagster is.
+def dagster_of(home: Path) -> DagsterApi:
+    """The stack's Dagster by its gateway, asked as the stack's owner.
 
     Raises:
-        StackError: there is no stack in this home.
+        StackError: there is no stack in this home, or no gateway in it yet.
     """
-    from stack.state import load_state
+    from cli.dagster_api import DagsterApi
+    from stack.signing import owner_client
+    from stack.webserver import PREFIX
 
-    return f"http://127.0.0.1:{load_state(home).ports['dagster']}"
+    client = owner_client(home, timeout_seconds=20.0)
+    return DagsterApi(str(client.base_url).rstrip("/") + PREFIX, client)

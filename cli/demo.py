@@ -21,7 +21,7 @@ from cli.context import current_home, current_settings, messages, output, plainl
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from cli.dagster_api import Run
+    from cli.dagster_api import DagsterApi, Run
     from cli.demo_hostile import Refusals
     from cli.demo_learning import Learning
     from cli.demo_live import Live
@@ -82,7 +82,7 @@ class Done:
 def run(home: Path, settings: Settings, console: Console, deadline: float, concurrency: int | None) -> Done:
     """The demo on a running stack: what has a label first, which is learned from; then what has none, named live."""
     from cli.account import Since, take_account
-    from cli.dagster_runs import dagster_url
+    from cli.dagster_runs import dagster_of
     from cli.dataset import digits, photographs
     from cli.demo_learning import learn, look
     from cli.demo_live import send_live, wait_for_champion
@@ -117,14 +117,14 @@ def run(home: Path, settings: Settings, console: Console, deadline: float, concu
     print_unsent(uploaded, console)
     hostile, refusals = _send_hostile(home, settings, console, concurrency)
     sent_after = time.monotonic()
-    settled = _settle(settings, dagster_url(home), deadline, console, sum(since.offsets.values()))
+    settled = _settle(settings, dagster_of(home), deadline, console, sum(since.offsets.values()))
     learned = learn(home, settings, console, deadline)
     live_from = time.monotonic()
     with console.status("waiting until the sub-second lane has the champion"):
         wait_for_champion(home, DIGITS.name, learned.version)
     shown, live = send_live(home, unseen, UPLOADER, DIGITS.name, console)
     print_unsent(shown, console)
-    _settle(settings, dagster_url(home), deadline, console, sum(since.offsets.values()))
+    _settle(settings, dagster_of(home), deadline, console, sum(since.offsets.values()))
     live_seconds = time.monotonic() - live_from
     shop_from = time.monotonic()
     shop = show_shop(home, settings, console, deadline)
@@ -189,7 +189,7 @@ def _send_hostile(
         return summary, write_the_rest(kinds, summary.results or [], sent, StraightWriter(settings), settings.topic)
 
 
-def _settle(settings: Settings, url: str, deadline: float, console: Console, base: int) -> Settled:
+def _settle(settings: Settings, dagster: DagsterApi, deadline: float, console: Console, base: int) -> Settled:
     """Wait with two bars, counted from where the topic stood at the demo's start."""
     from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -214,7 +214,7 @@ def _settle(settings: Settings, url: str, deadline: float, console: Console, bas
                 soft_wrap=True,
             )
 
-        return wait_until_settled(settings, url, deadline, progress, failed)
+        return wait_until_settled(settings, dagster, deadline, progress, failed)
 
 
 def _before(summary: Summary) -> int:
@@ -238,7 +238,6 @@ def _example(summary: Summary) -> str | None:
 def _where_to_look(home: Path, example: str | None, console: Console) -> None:
     from rich.markup import escape
 
-    from cli.dagster_runs import dagster_url
     from cli.sending import door_of
 
     door, ca = door_of(home), home / "tls" / "ca.crt"
@@ -247,7 +246,7 @@ def _where_to_look(home: Path, example: str | None, console: Console) -> None:
         f'curl --cacert {shlex.quote(str(ca))} -H "Authorization: Bearer {token}" {door}/v1/images/{example or "ID"}'
     )
     lines = [
-        ("Dagster", dagster_url(home)),
+        ("Dagster", f"{door}/dagster"),
         ("MLflow", f"{current_settings().mlflow_url} (darkroom models list)"),
         ("Upload service", f"{door}/docs"),
         ("An image's state", asked),

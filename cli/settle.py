@@ -87,7 +87,7 @@ def look(settings: Settings, dagster: DagsterApi) -> View:
 
 def wait_until_settled(
     settings: Settings,
-    dagster_url: str,
+    dagster: DagsterApi,
     deadline: float,
     progress: Callable[[View], None] = lambda view: None,
     failed: Callable[[Run], None] = lambda run: None,
@@ -96,7 +96,7 @@ def wait_until_settled(
 
     Args:
         settings: of a client that may read the topic's watermarks and the lake.
-        dagster_url: where Dagster's web server is.
+        dagster: its web server; closed at the end.
         deadline: seconds to wait at most.
         progress: told of every look.
         failed: told once of each failed run that probably holds things up.
@@ -104,7 +104,6 @@ def wait_until_settled(
     Raises:
         NotSettled: the deadline passed; names partition and stage, how far it is, and the last failed run.
     """
-    dagster = DagsterApi(dagster_url)
     try:
         return wait(lambda: look(settings, dagster), dagster.last_failure, deadline, progress, failed)
     finally:

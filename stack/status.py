@@ -17,6 +17,7 @@ from stack.paths import Layout
 from stack.services import MLFLOW, RECOGNISER, Service, services
 from stack.state import StackState, identity_overrides, load_state, postgres_dsn
 from stack.supervision import Supervisor
+from stack.webserver import PREFIX
 from transforms.tables import TABLES
 
 # The supervisor's words to ours; RUNNING and STARTING are asked further.
@@ -47,7 +48,7 @@ def describe(home: Path) -> dict[str, Any]:
             "tables": {spec.name: f"{settings.lake_root.rstrip('/')}/{spec.name}" for spec in TABLES},
         },
         "postgres": {"dsn": postgres_dsn(layout, state.ports["postgres"], "operator")},
-        "dagster": {"url": f"http://127.0.0.1:{state.ports['dagster']}"},
+        "dagster": {"url": dagster_url(state), **_asking(layout)},
         "mlflow": {"url": settings.mlflow_url if MLFLOW in state.ports else None},
         "gateway": {"url": gateway_url(state), **_asking(layout)},
         "uploads": {"url": gateway_url(state), **_asking(layout)},
@@ -66,6 +67,12 @@ def stream_url(state: StackState) -> str | None:
     """Where machines send; None in a home of before this door, until the next `up` has given it a port."""
     port = state.ports.get(GATEWAY)
     return None if port is None else f"wss://127.0.0.1:{port}/v1/stream"
+
+
+def dagster_url(state: StackState) -> str | None:
+    """Dagster's pages, on the gateway."""
+    url = gateway_url(state)
+    return None if url is None else url + PREFIX
 
 
 def gateway_url(state: StackState) -> str | None:

@@ -161,8 +161,7 @@ class _Start:
             kill(left)
 
     def _choose_ports(self, running: set[str]) -> None:
-        serving = {"dagster"} if "webserver" in running else set()
-        serving |= {"kafka", "kafka-controller"} if "kafka" in running else set()
+        serving = {"kafka", "kafka-controller"} if "kafka" in running else set()
         serving |= running & set(PORTS)
         state = self._state
         before = dict(state.ports)

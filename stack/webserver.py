@@ -1,10 +1,8 @@
-"""Dagster's web server on uvicorn, on loopback and a Unix socket: `python -m stack.webserver --workspace W --port N`.
+"""Dagster's web server on uvicorn, behind the gateway: `python -m stack.webserver --workspace W --uds SOCKET`.
 
-The open-source web server knows no users: whoever reaches it may launch runs. Dagster's own command listens on one
-TCP port and answers any host name, so a page in a browser could reach it by a name of its own that points here (DNS
-rebinding). This launcher takes Dagster's ASGI app, answers on loopback names only, refuses what another site's page
-sends, and listens on a Unix socket as well, for the gateway. Limit: every account of this machine can reach a
-loopback port.
+The open-source web server knows no users: whoever reaches it may launch runs. This launcher takes Dagster's ASGI app,
+listens on a Unix socket for its owner alone, lets nobody through without a signed token of somebody who has a role
+(stack.webserver_roles), and refuses what another site's page sends.
 """
 
 from __future__ import annotations
@@ -19,7 +17,8 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-HOSTS = ("127.0.0.1", "localhost")
+PREFIX = "/dagster"
+"""Where the pages are on the gateway."""
 
 
 class SameSite:
@@ -48,33 +47,39 @@ def main() -> None:
     """Serve until told to stop."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workspace", required=True)
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--uds", type=Path)
+    parser.add_argument("--uds", type=Path, required=True, help="the Unix socket to listen on")
+    parser.add_argument("--read-only", action="store_true", help="launch and change nothing, whoever asks")
     arguments = parser.parse_args()
-    serve(arguments.workspace, arguments.port, arguments.uds)
+    serve(arguments.workspace, arguments.uds, arguments.read_only)
 
 
-def serve(workspace: str, port: int, uds: Path | None) -> None:
-    """Serve Dagster's app on 127.0.0.1:port, and on the Unix socket if one is named."""
+def serve(workspace: str, uds: Path, read_only: bool) -> None:
+    """Serve Dagster's app on a Unix socket."""
     import uvicorn
     from dagster import DagsterInstance
-    from dagster._core.workspace.context import WorkspaceProcessContext
     from dagster._core.workspace.load_target import WorkspaceFileTarget
     from dagster._utils.log import configure_loggers
-    from dagster_webserver.app import create_app_from_workspace_process_context
     from dagster_webserver.version import __version__
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    from access.policy import load_policy
+    from access.tokens import TokenVerifier
+    from resources.settings import load_settings
+    from stack.webserver_roles import RoleProcess, RoleWebserver, Signed
 
     configure_loggers(log_level="INFO")
     ping_before_use()
+    settings, roles = load_settings(), load_policy().dagster
+    verifier = TokenVerifier(settings.jwks_path, settings.token_issuer, settings.token_audience)
     with DagsterInstance.get() as instance:
         instance.optimize_for_webserver(statement_timeout=15_000, pool_recycle=3600, max_overflow=20)
         target = WorkspaceFileTarget(paths=[workspace])
-        with WorkspaceProcessContext(instance, workspace_load_target=target, version=__version__) as context:
-            app = create_app_from_workspace_process_context(context)
-            guarded = SameSite(TrustedHostMiddleware(app, allowed_hosts=list(HOSTS)))
+        with RoleProcess(
+            instance, workspace_load_target=target, version=__version__, read_only=read_only, roles=roles
+        ) as context:
+            app = RoleWebserver(context, PREFIX).create_asgi_app()
+            guarded = SameSite(Signed(app, verifier, roles, PREFIX))
             config = uvicorn.Config(guarded, log_level="warning", timeout_graceful_shutdown=3)
-            uvicorn.Server(config).run(sockets=_listen(port, uds))
+            uvicorn.Server(config).run(sockets=[_listen(uds)])
 
 
 def ping_before_use() -> None:
@@ -97,17 +102,12 @@ def ping_before_use() -> None:
     event.listen(Pool, "checkout", ping)
 
 
-def _listen(port: int, uds: Path | None) -> list[socket.socket]:
-    loopback = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    loopback.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    loopback.bind(("127.0.0.1", port))
-    if uds is None:
-        return [loopback]
+def _listen(uds: Path) -> socket.socket:
     uds.unlink(missing_ok=True)
     local = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     local.bind(str(uds))
     os.chmod(uds, 0o600)
-    return [loopback, local]
+    return local
 
 
 if __name__ == "__main__":

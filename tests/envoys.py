@@ -76,11 +76,27 @@ class Instance:
         if not probe and not keys:
             headers = [(key.lower(), value) for key, value in handler.headers.items()]
             self.asked.append({"path": handler.path, "method": handler.command, "headers": headers, "body": len(body)})
+        if handler.path.startswith("/v1/authorize"):
+            self._authorize(handler)
+            return
         said = jwks.read_bytes() if keys and jwks is not None else json.dumps({"instance": self.name}).encode()
         handler.send_response(200 if probe or keys else self.status)
         handler.send_header("Content-Length", str(len(said)))
         handler.end_headers()
         handler.wfile.write(b"" if handler.command == "HEAD" else said)
+
+    def _authorize(self, handler: BaseHTTPRequestHandler) -> None:
+        """As sign-in does it, with the token itself in the cookie."""
+        _, _, token = (handler.headers.get("cookie") or "").partition("session=")
+        if token or handler.headers.get("authorization"):
+            handler.send_response(200)
+        else:
+            handler.send_response(303 if "text/html" in (handler.headers.get("accept") or "") else 401)
+            handler.send_header("Location", "/?next=" + handler.path.removeprefix("/v1/authorize"))
+        if token:
+            handler.send_header("Authorization", f"Bearer {token}")
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
 
     def close(self) -> None:
         """Be gone; harmless to repeat."""

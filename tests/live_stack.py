@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cli.dagster_api import DagsterApi
+from cli.dagster_runs import dagster_of
 from resources.settings import Settings
 from stack.paths import Layout
 from stack.processes import end_services, living
@@ -64,6 +66,10 @@ class LiveStack:
         context = ssl.create_default_context(cafile=self.ca)
         context.load_cert_chain(layout.hop_certificate, layout.hop_key)
         return context
+
+    def dagster(self) -> DagsterApi:
+        """Dagster as the stack's owner asks it."""
+        return dagster_of(self.home)
 
     def pid(self, name: str) -> int:
         """The pid of a service; fails when it has none."""

@@ -28,6 +28,7 @@ class Kind(Enum):
     MALFORMED = _About(400, "The request's body cannot be read")
     UNAUTHENTICATED = _About(401, "A valid bearer token is required")
     WRONG_CREDENTIALS = _About(401, "The name or the password is wrong")
+    FORBIDDEN = _About(403, "Your groups do not allow this")
     FOREIGN_PAGE = _About(403, "The request comes from another site's page")
     TOO_MANY_GROUPS = _About(403, "Nobody can say what somebody in so many groups may do")
     NOT_FOUND = _About(404, "There is no such thing, or it is not yours")

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from time import perf_counter
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, FastAPI, Header, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
@@ -168,6 +169,39 @@ async def machine(request: Request, service: Parts, authorization: Annotated[str
     return JSONResponse(told, headers={"Cache-Control": "no-store"})
 
 
+@router.api_route(
+    "/v1/authorize{asked:path}",
+    methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
+    summary="Whose browser this is, for the gateway",
+    tags=["gateway"],
+    include_in_schema=False,
+)
+async def authorize(
+    request: Request, service: Parts, asked: str, authorization: Annotated[str | None, Header()] = None
+) -> Response:
+    """A token for a browser's session, as a header; the gateway asks before it verifies it, and nobody else can.
+
+    A request that brings a token of its own is let pass as it is. A browser that is not signed in is sent to the page.
+    """
+    if bearer_of(authorization):
+        return Response(status_code=200)
+    secret = request.cookies.get(COOKIE)
+    try:
+        if not secret:
+            raise Problem(Kind.UNAUTHENTICATED, "Sign in first.", log="no session's cookie")
+        token = service.tokens.get(secret)
+        if token is None:
+            token = (await _token(service, await _whose(service, secret))).token
+            service.tokens.put(secret, token)
+    except Problem as problem:
+        page = request.method == "GET" and "text/html" in request.headers.get("accept", "")
+        if problem.kind is not Kind.UNAUTHENTICATED or not page:
+            raise
+        query = f"?{request.url.query}" if request.url.query else ""
+        return RedirectResponse(f"/?{urlencode({'next': local_goal(asked + query)})}", status_code=303)
+    return Response(status_code=200, headers={"Authorization": f"Bearer {token}"})
+
+
 @router.get("/.well-known/jwks.json", summary="The keys that tokens are verified with", tags=["keys"])
 async def keys(service: Parts) -> Response:
     """A JWK set (RFC 7517): the signer's key, and after a rotation the one before it."""
@@ -215,6 +249,7 @@ async def sign_out(request: Request, service: Parts) -> Response:
     """Sign out from the page."""
     _insist_on_own_page(request)
     if secret := request.cookies.get(COOKIE):
+        service.tokens.forget(secret)
         await _held(service, lambda: service.edges.sessions.end(secret))
     answer = RedirectResponse("/", status_code=303)
     answer.delete_cookie(COOKIE, **_COOKIE)

@@ -7,8 +7,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
+from hashlib import sha256
+from time import monotonic
 from typing import Protocol, TypeVar
 
+from cachetools import TTLCache
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
 from access.signer import Signer
@@ -23,6 +26,8 @@ T = TypeVar("T")
 ASKING_THREADS = 16
 MOST_WAITING = 64
 """Sign-ins under way at once; a directory that hangs must not take the process's memory."""
+TOKEN_REST_SECONDS = 10.0
+MOST_TOKENS = 10_000
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
@@ -107,6 +112,28 @@ class Metrics:
         return generate_latest(self.registry)
 
 
+class RecentTokens:
+    """Tokens of browsers' sessions for `TOKEN_REST_SECONDS`: a page asks for a hundred things at once.
+
+    So long a session that ended, or a group that was left, may still act; of one instance, and by the secret's digest.
+    """
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._kept: TTLCache[bytes, str] = TTLCache(MOST_TOKENS, TOKEN_REST_SECONDS, clock)
+
+    def get(self, secret: str) -> str | None:
+        """The token of a session; None where a new one is due."""
+        return self._kept.get(sha256(secret.encode()).digest())
+
+    def put(self, secret: str, token: str) -> None:
+        """Keep a session's token."""
+        self._kept[sha256(secret.encode()).digest()] = token
+
+    def forget(self, secret: str) -> None:
+        """A session that ended here."""
+        self._kept.pop(sha256(secret.encode()).digest(), None)
+
+
 class SignIn:
     """The parts while the service runs."""
 
@@ -115,6 +142,7 @@ class SignIn:
         self.edges = edges
         self.metrics = metrics
         self.attempts = attempts
+        self.tokens = RecentTokens()
         self.token_life = timedelta(seconds=settings.token_seconds)
         self._asking = ThreadPoolExecutor(ASKING_THREADS, thread_name_prefix="asking")
         self._waiting = 0

@@ -80,7 +80,7 @@ def dagster(instance) -> Iterator[DagsterApi]:
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
-        api = DagsterApi(f"http://127.0.0.1:{listening.getsockname()[1]}")
+        api = DagsterApi(f"http://127.0.0.1:{listening.getsockname()[1]}", httpx.Client(timeout=20))
         yield api
         api.close()
         server.should_exit = True
@@ -139,7 +139,7 @@ def test_a_web_server_that_is_away_or_something_else_is_a_sentence():
         raise httpx.ConnectError("connection refused", request=request)
 
     with pytest.raises(DagsterAway, match=r"http://nowhere does not answer .*`darkroom logs webserver`"):
-        DagsterApi("http://nowhere", transport=httpx.MockTransport(refuse)).unfinished()
+        DagsterApi("http://nowhere", httpx.Client(transport=httpx.MockTransport(refuse))).unfinished()
     other = httpx.MockTransport(lambda request: httpx.Response(200, text="<html>"))
     with pytest.raises(DagsterAway, match="not GraphQL"):
-        DagsterApi("http://elsewhere", transport=other).unfinished()
+        DagsterApi("http://elsewhere", httpx.Client(transport=other)).unfinished()

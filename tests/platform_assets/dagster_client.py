@@ -2,9 +2,10 @@
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import httpx
+from stack.signing import owner_client
 
 SELECTOR = {"repositoryName": "__repository__", "repositoryLocationName": "darkroom"}
 LAUNCH = """
@@ -39,13 +40,14 @@ query($keys: [AssetKeyInput!]) { assetNodes(assetKeys: $keys) {
 
 @dataclass
 class DagsterClient:
-    """A person at Dagster's web UI."""
+    """A person at Dagster's web UI, who may everything there."""
 
-    url: str
+    home: Path
 
     def ask(self, query: str, **variables: Any) -> Any:
         """The only field of a query's answer."""
-        answer = httpx.post(f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=60).json()
+        with owner_client(self.home) as client:
+            answer = client.post("/dagster/graphql", json={"query": query, "variables": variables}).json()
         assert not answer.get("errors"), answer["errors"]
         return next(iter(answer["data"].values()))
 

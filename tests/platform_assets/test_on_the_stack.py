@@ -34,7 +34,7 @@ LIVE = ("raw_images", "processed_images", "quarantined_images", "image_features"
 
 @pytest.fixture
 def dagster(stack: LiveStack) -> DagsterClient:
-    return DagsterClient(stack.dagster_url)
+    return DagsterClient(stack.home)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def developed(stack: LiveStack) -> list[str]:
     """Images that went all the way by themselves; the lane is idle afterwards."""
     ids = upload(stack, 3)
     until_processed(stack, ids)
-    until_idle(DagsterClient(stack.dagster_url))
+    until_idle(DagsterClient(stack.home))
     return ids
 
 

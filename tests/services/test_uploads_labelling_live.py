@@ -38,7 +38,7 @@ def doors(stack: LiveStack) -> Iterator[list[httpx.Client]]:
 
 
 def land(stack: LiveStack) -> None:
-    dagster = DagsterClient(stack.dagster_url)
+    dagster = DagsterClient(stack.home)
     (run,) = dagster.finished(dagster.launch("land_messages"))
     assert run["status"] == "SUCCESS"
 

@@ -20,7 +20,7 @@ from stack.status import stream_url
 from stack.supervision import configuration
 
 AWKWARD = Path('/srv/Fotos & "Bilder"/100%/ä ö')
-PORTS = {"kafka": 1, "kafka-controller": 2, "postgres": 3, "dagster": 4, "uploads-1": 5, "uploads-2": 6, "streams-1": 7}
+PORTS = {"kafka": 1, "kafka-controller": 2, "postgres": 3, "uploads-1": 5, "uploads-2": 6, "streams-1": 7}
 PORTS |= {"mlflow": 8, "recogniser": 9, "s3": 10}
 PORTS |= {"directory": 11, "signin-1": 12, "streams-2": 13, "signin-2": 14, "gateway": 15}
 PORTS |= {name: number for number, name in enumerate(spark_cluster.PORTS, start=16)}

@@ -114,7 +114,7 @@ def test_up_after_every_process_was_killed_goes_on_with_the_data_and_the_ports(a
     running = bring_up(home)
     note(home, "before")
     before = load_state(home)
-    dagster = DagsterApi(running.dagster_url)
+    dagster = running.dagster()
     try:
         acknowledged = upload(running, range(12))
         run_id = launch_and_wait_until_started(dagster)
@@ -125,7 +125,7 @@ def test_up_after_every_process_was_killed_goes_on_with_the_data_and_the_ports(a
         assert "before" in noted(home)
         assert load_state(home).ports == before.ports
         settings = again.settings()
-        wait_until_settled(settings, again.dagster_url, 90)
+        wait_until_settled(settings, again.dagster(), 90)
         topic_id = watermarks(settings, settings.topic).topic_id
         assert list(violations(settings.lake_root, acknowledged, topic_id)) == []
         assert dagster.unfinished() == []

@@ -84,7 +84,7 @@ def taken(stack: LiveStack) -> dict[str, int]:
 def twice(stack: LiveStack) -> Twice:
     lake = Path(stack.status()["lake"]["root"])
     # What other tests sent may still be on its way, and would count as the demo's.
-    wait_until_settled(stack.settings(), stack.dagster_url, 300)
+    wait_until_settled(stack.settings(), stack.dagster(), 300)
     before = table(stack, "raw_images").height if (lake / "images" / "raw_images" / "_delta_log").is_dir() else 0
     doors = taken(stack)
     first = printed(stack.run("demo", timeout=1200))

@@ -47,7 +47,7 @@ def on_s3() -> Iterator[LiveStack]:
 
 def computed_on(stack: LiveStack, name: str) -> dict[str, str | float]:
     """What the last run of an asset says of its backend."""
-    answer = DagsterClient(stack.dagster_url).ask(COMPUTED_ON, key={"path": name.split("/")})
+    answer = DagsterClient(stack.home).ask(COMPUTED_ON, key={"path": name.split("/")})
     (last,) = answer["assetMaterializations"]
     return {one["label"]: one.get("text", one.get("floatValue")) for one in last["metadataEntries"]}
 

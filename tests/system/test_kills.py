@@ -16,7 +16,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cli.dagster_api import DagsterApi
 from cli.settle import wait_until_settled
 from resources.kafka import watermarks
 from tests.live_stack import LiveStack
@@ -34,7 +33,7 @@ ANSWER_SECONDS = 45.0
 def _run_worker(stack: LiveStack, seconds: float = 90) -> psutil.Process:
     """The process of a run in progress, waited for: a child of the code server that exists only while a run does."""
     server = psutil.Process(stack.pid("code-server"))
-    dagster = DagsterApi(stack.dagster_url)
+    dagster = stack.dagster()
     deadline = time.monotonic() + seconds
     try:
         while time.monotonic() < deadline:
@@ -125,7 +124,7 @@ def besiege(stack: LiveStack, rounds: int, first_seed: int) -> Siege:
         merged.acknowledged += history.acknowledged
         merged.refused += history.refused
     settings = stack.settings("operator")
-    wait_until_settled(settings, stack.dagster_url, SETTLE_SECONDS)
+    wait_until_settled(settings, stack.dagster(), SETTLE_SECONDS)
     return Siege(merged, settings.lake_root, watermarks(settings, settings.topic).topic_id, after)
 
 

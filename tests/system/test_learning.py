@@ -29,7 +29,7 @@ JOB = "train_digit_classifier"
 
 @pytest.fixture
 def dagster(stack: LiveStack) -> DagsterClient:
-    return DagsterClient(stack.dagster_url)
+    return DagsterClient(stack.home)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_a_run_that_is_killed_after_registering_has_promoted_nothing_and_the_nex
     digits_sent: LiveStack, dagster: DagsterClient, registry: ModelRegistry, tmp_path: Path
 ):
     digits_sent.run("send", str(shifted_digits(tmp_path, 150)), "--label-from-folder")
-    wait_until_settled(digits_sent.settings(), digits_sent.dagster_url, 300)
+    wait_until_settled(digits_sent.settings(), digits_sent.dagster(), 300)
     champion, challenger = (registry.at(DIGITS.name, alias) for alias in (CHAMPION, CHALLENGER))
     run_id = dagster.launch(JOB)
     deadline = time.monotonic() + 240

@@ -49,7 +49,7 @@ def test_an_image_that_a_wrong_limit_quarantined_is_developed_once_by_a_replay(s
     picture.write_bytes(photographs()[1].image)
     mend = limit(1000)
     stack.run("send", str(picture), "--subject", SUBJECT)
-    wait_until_settled(stack.settings(), stack.dagster_url, 300)
+    wait_until_settled(stack.settings(), stack.dagster(), 300)
     refused = rows(stack, "quarantined_images", ["id", "reason"])
     # By this limit, and not whatever else was refused on this stack: the door is asked for each by itself.
     refused = refused.filter(pl.col("id").is_not_null() & (pl.col("reason") == "too_many_pixels"))
