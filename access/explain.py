@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from access.dagster_roles import may, role_of
 from access.kafka_acls import EVERY, acl_rules
 from access.policy import Policy, PolicyError
 from access.postgres_grants import rights
 
-Point = Literal["kafka", "postgres"]
+Point = Literal["kafka", "postgres", "gateway", "dagster"]
+EVERYONE = "everyone"
+"""The holder of what nobody has to sign in for."""
 ALL = "everything"
 """The verb of Kafka's super users, whom no rule limits."""
 TOPIC, CONSUMERS = "topic", "consumer group"
+ROUTE, MUTATION = "route", "mutation"
 
 
 @dataclass(frozen=True, order=True)
 class Grant:
-    """`holder`, an identity or a group, may do `verb` at an enforcement point.
+    """`holder`, an identity, a group or `EVERYONE`, may do `verb` at an enforcement point.
 
-    `name` is a topic, a consumer group, `schema.table` or `schema.function(types)`; with `prefix` it is what the name
-    begins with. `column` limits it to one column of a table.
+    `name` is a topic, a consumer group, `schema.table`, `schema.function(types)`, a path of the gateway or a GraphQL
+    mutation of Dagster's; with `prefix` it is what the name begins with. `column` limits it to one column of a table.
     """
 
     holder: str
@@ -45,6 +50,8 @@ class Grant:
 
     def covers(self, name: str) -> bool:
         """Whether it is about what has this name."""
+        if self.kind == ROUTE and not self.prefix and name != self.name:
+            return re.fullmatch("[^/]+".join(map(re.escape, re.split(r"\{[a-z]+\}", self.name))), name) is not None
         return name.startswith(self.name) if self.prefix else name == self.name
 
 
@@ -81,6 +88,18 @@ def grants(policy: Policy, topics: Mapping[str, str]) -> list[Grant]:
         if right.kind not in ("database", "schema"):
             kind = "function" if right.kind == "function" else "table"
             found.add(Grant(right.role, "postgres", kind, right.name, right.verb, right.column))
+    found |= {
+        Grant(holder, "gateway", ROUTE, route.path.removesuffix("*"), method, prefix=route.path.endswith("/*"))
+        for route in policy.routes
+        for holder in route.groups or (EVERYONE,)
+        for method in route.methods
+    }
+    found |= {
+        Grant(group, "dagster", MUTATION, mutation, "call")
+        for group in policy.groups
+        for mutation in (*policy.dagster.view, *policy.dagster.launch, *policy.dagster.administer)
+        if may(policy.dagster, role_of(policy.dagster, [group]), mutation)
+    }
     return sorted(found)
 
 

@@ -35,14 +35,15 @@ def show(
     """Show what the policy gives to each group of people and to each service."""
     from rich.table import Table
 
+    from access.explain import EVERYONE
     from access.policy import load_policy
 
     policy = load_policy()
-    holders = [*policy.groups, *policy.identities] if name is None else [_holder(policy, name)]
+    holders = [EVERYONE, *policy.groups, *policy.identities] if name is None else [_holder(policy, name)]
     given = _grants(policy)
     table = Table("who", "where", "what", "may", box=None)
     for holder in holders:
-        lines = list(_lines(grant for grant in given if grant.holder == holder))
+        lines = list(_folded(_lines(grant for grant in given if grant.holder == holder)))
         for point, what, verbs in lines or [("", "nothing", "")]:
             table.add_row(holder, point, what, verbs)
     console = output()
@@ -54,7 +55,10 @@ def show(
 @plainly
 def explain(
     who: Annotated[str, typer.Argument(help="A person of the stack's directory, a group or an identity.")],
-    what: Annotated[str, typer.Argument(help="A topic, a consumer group, schema.table or schema.function(types).")],
+    what: Annotated[
+        str,
+        typer.Argument(help="A topic, a consumer group, schema.table, schema.function(types), a path or a mutation."),
+    ],
 ) -> None:
     """Say what somebody may do with something, and which line of the policy says so."""
     from access.explain import about
@@ -71,15 +75,19 @@ def explain(
     held = [grant for grant in possible if grant.holder in holders]
     for holder in holders:
         for point, of, verbs in _lines(grant for grant in held if grant.holder == holder):
-            through = f", of which {who} is a member" if person else ""
-            where = f"{'groups' if holder in policy.groups else 'identities'}.{holder} of the policy"
+            through = f", of which {who} is a member" if person and holder in policy.groups else ""
+            where = _place(policy, holder)
             console.print(
                 f"By the policy {who} may {verbs} on {of} ({point}): {where}{through}.", soft_wrap=True, markup=False
             )
     if not held:
         console.print(f"By the policy {who} may do nothing with {what}.", soft_wrap=True, markup=False)
         if person:
-            console.print(f"Of the policy's groups {who} is in: {', '.join(holders) or 'none'}.", soft_wrap=True)
+            groups = [one for one in holders if one in policy.groups]
+            console.print(
+                f"Of the policy's groups {who} is in: {', '.join(groups) or 'none'}.",
+                soft_wrap=True,
+            )
         may = ", ".join(sorted({grant.holder for grant in possible}))
         console.print(f"Who may: {may}.", soft_wrap=True, markup=False)
     if person and any(grant.point == "postgres" for grant in possible):
@@ -106,6 +114,26 @@ def _lines(given: Iterable[Grant]) -> Iterator[tuple[str, str, str]]:
         yield point, what, ", ".join(sorted({grant.verb for grant in of}))
 
 
+def _place(policy: Policy, holder: str) -> str:
+    from access.explain import EVERYONE
+
+    if holder == EVERYONE:
+        return "a route of the policy for everyone"
+    return f"{'groups' if holder in policy.groups else 'identities'}.{holder} of the policy"
+
+
+def _folded(lines: Iterable[tuple[str, str, str]]) -> Iterator[tuple[str, str, str]]:
+    """The lines, Dagster's many mutations as one."""
+    mutations = []
+    for point, what, verbs in lines:
+        if point == "dagster":
+            mutations.append(what.removeprefix("mutation "))
+        else:
+            yield point, what, verbs
+    if mutations:
+        yield "dagster", f"see its pages; mutations {', '.join(mutations)}", "call"
+
+
 def _holder(policy: Policy, name: str) -> str:
     from stack.errors import StackError
 
@@ -117,10 +145,11 @@ def _holder(policy: Policy, name: str) -> str:
 
 def _holders(policy: Policy, who: str) -> tuple[bool, Sequence[str]]:
     """Whether this is a person, and whose lines of the policy count for them."""
+    from access.explain import EVERYONE
     from stack.errors import StackError
 
     if who in policy.groups or who in policy.identities:
-        return False, [who]
+        return False, [who, EVERYONE]
     everyone = current_people().everyone()
     if who not in everyone:
         there = f"People of the directory: {', '.join(everyone)}. " if everyone else "The directory has nobody yet. "
@@ -129,4 +158,4 @@ def _holders(policy: Policy, who: str) -> tuple[bool, Sequence[str]]:
             f"Groups: {', '.join(policy.groups)}. Identities: {', '.join(policy.identities)}."
         )
     # A group of the directory may have the name of a service, and gives none of its rights.
-    return True, [group for group in everyone[who] if group in policy.groups]
+    return True, [*(group for group in everyone[who] if group in policy.groups), EVERYONE]

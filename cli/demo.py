@@ -50,6 +50,7 @@ def demo(
     ] = None,
 ) -> None:
     """Stream 1,797 digits, upload photographs and hostile images, learn, see labels arrive live, and fill the shop."""
+    from cli.demo_people import print_people
     from cli.demo_report import show
     from resources.failures import PermanentFailure
 
@@ -61,6 +62,7 @@ def demo(
     output().print(done.learning.sentence, soft_wrap=True)
     output().print(done.live.sentence, soft_wrap=True)
     output().print(done.shop.sentence, soft_wrap=True)
+    print_people(home, output())
     _where_to_look(home, done.example, output())
     if report.complaints:
         raise PermanentFailure(
@@ -238,6 +240,7 @@ def _example(summary: Summary) -> str | None:
 def _where_to_look(home: Path, example: str | None, console: Console) -> None:
     from rich.markup import escape
 
+    from cli.demo_people import ADMINISTRATOR, passwords_file
     from cli.sending import door_of
 
     door, ca = door_of(home), home / "tls" / "ca.crt"
@@ -246,7 +249,7 @@ def _where_to_look(home: Path, example: str | None, console: Console) -> None:
         f'curl --cacert {shlex.quote(str(ca))} -H "Authorization: Bearer {token}" {door}/v1/images/{example or "ID"}'
     )
     lines = [
-        ("Dagster", f"{door}/dagster"),
+        ("Dagster", f"{door}/dagster as {ADMINISTRATOR}, with the password in {passwords_file(home)}"),
         ("MLflow", f"{current_settings().mlflow_url} (darkroom models list)"),
         ("Upload service", f"{door}/docs"),
         ("An image's state", asked),

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from cli.dagster_api import DagsterApi
 from cli.dagster_runs import dagster_of
 from resources.settings import Settings
+from stack.directory import DIRECTORY, people
 from stack.paths import Layout
 from stack.processes import end_services, living
 from stack.services import STOP_WAVES, UPLOADS
@@ -70,6 +74,17 @@ class LiveStack:
     def dagster(self) -> DagsterApi:
         """Dagster as the stack's owner asks it."""
         return dagster_of(self.home)
+
+    @contextmanager
+    def person(self, *groups: str) -> Iterator[tuple[str, str]]:
+        """Somebody of the directory in these groups, for a while: name and password."""
+        layout, name, password = Layout(self.home), f"p-{uuid.uuid4().hex[:12]}", secrets.token_urlsafe(16)
+        directory = people(layout, load_state(self.home).ports[DIRECTORY])
+        directory.put(name, list(groups), password)
+        try:
+            yield name, password
+        finally:
+            directory.remove(name)
 
     def pid(self, name: str) -> int:
         """The pid of a service; fails when it has none."""

@@ -52,17 +52,22 @@ def developed(stack: LiveStack) -> LiveStack:
 @pytest.fixture(scope="module")
 def browser_page(developed: LiveStack) -> Iterator[Page]:
     """One window, whose console errors are kept."""
-    with sync_playwright() as playwright:
+    with sync_playwright() as playwright, developed.person("analytics") as (name, password):
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM,
             args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
         )
         # The browser does not know the stack's authority; that the certificate is right other tests show.
-        context = browser.new_context(viewport={"width": 1600, "height": 900}, ignore_https_errors=True)
+        context = browser.new_context(
+            viewport={"width": 1600, "height": 900}, ignore_https_errors=True, base_url=developed.url
+        )
         page = context.new_page()
         page.set_default_timeout(SECONDS)
         page.goto(f"{developed.dagster_url}/assets")
-        sign_in(page, person("analytics"))
+        page.fill("#name", name)
+        page.fill("#password", password)
+        page.click("button")
+        page.wait_for_url("**/dagster/assets")
         expect.set_options(timeout=SECONDS)
         yield page
         browser.close()
@@ -70,7 +75,9 @@ def browser_page(developed: LiveStack) -> Iterator[Page]:
 
 def test_the_graph_shows_every_asset_of_the_images(browser_page: Page, tmp_path: Path) -> None:
     # The graph of all assets shows its groups folded.
-    browser_page.goto("/locations/__repository__@darkroom/asset-groups/images/lineage", wait_until="domcontentloaded")
+    browser_page.goto(
+        "/dagster/locations/__repository__@darkroom/asset-groups/images/lineage", wait_until="domcontentloaded"
+    )
     for name in ("raw_image_stream", "raw_images", "processed_images", "quarantined_images", "daily_uploads"):
         expect(browser_page.get_by_text(name, exact=True).first).to_be_visible()
     browser_page.screenshot(path=str(tmp_path / "graph.png"))
@@ -78,23 +85,23 @@ def test_the_graph_shows_every_asset_of_the_images(browser_page: Page, tmp_path:
 
 
 def test_an_asset_shows_its_description_its_columns_and_when_it_was_made(browser_page: Page) -> None:
-    browser_page.goto("/assets/images/processed_images", wait_until="domcontentloaded")
+    browser_page.goto("/dagster/assets/images/processed_images", wait_until="domcontentloaded")
     expect(browser_page.get_by_text("Silver: valid images developed").first).to_be_visible()
     expect(browser_page.get_by_text("perceptual_hash").first).to_be_visible()
     expect(browser_page.get_by_text("Latest materialization").first).to_be_visible()
 
 
 def test_a_blocking_check_shows_that_it_passed(browser_page: Page) -> None:
-    browser_page.goto("/assets/images/raw_images?view=checks", wait_until="domcontentloaded")
+    browser_page.goto("/dagster/assets/images/raw_images?view=checks", wait_until="domcontentloaded")
     expect(browser_page.get_by_text("holds_what_the_broker_held").first).to_be_visible()
     expect(browser_page.get_by_text("Passed").first).to_be_visible()
 
 
 def test_the_sensor_is_on_and_its_ticks_are_there(browser_page: Page) -> None:
-    browser_page.goto("/automation", wait_until="domcontentloaded")
+    browser_page.goto("/dagster/automation", wait_until="domcontentloaded")
     for name in ("kafka_offsets", "run_failures", "hourly_upkeep"):
         expect(browser_page.get_by_text(name, exact=True).first).to_be_visible()
-    browser_page.goto("/locations/darkroom/sensors/kafka_offsets", wait_until="domcontentloaded")
+    browser_page.goto("/dagster/locations/darkroom/sensors/kafka_offsets", wait_until="domcontentloaded")
     rows = browser_page.get_by_role("row")
     expect(rows.filter(has_text="Asks for one run of the live lane")).to_be_visible()
     expect(rows.filter(has_text="Running").get_by_role("checkbox")).to_be_checked()
