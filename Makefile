@@ -95,7 +95,7 @@ azurite: $(VENV)/.dev
 		|| echo "npm was not found, or could not install Azurite: the lake's tests on Azure's storage will skip."
 
 screenshots: install-dev  ## take the README's pictures from the running demo
-	$(BIN)/python docs/screenshots.py "$$($(BIN)/darkroom status --json | $(BIN)/python -c 'import json, sys; print(json.load(sys.stdin)["dagster"]["url"])')" docs/screenshots
+	$(BIN)/python docs/screenshots.py "$${DARKROOM_HOME:-.darkroom}" docs/screenshots
 
 # Beside, for they want other versions than Darkroom does.
 $(PEERS)/.installed: $(VENV)/.build requirements-peers.lock

@@ -112,7 +112,10 @@ def about(given: Iterable[Grant], what: str) -> list[Grant]:
     every = list(given)
     named = [grant for grant in every if grant.name and grant.covers(what)]
     if not named:
-        valid = ", ".join(sorted({grant.name + ("*" if grant.prefix else "") for grant in every if grant.name}))
-        raise PolicyError(f"The policy speaks of nothing named {what!r}. It speaks of: {valid}.")
+        names = {grant.name + ("*" if grant.prefix else "") for grant in every if grant.name and grant.kind != MUTATION}
+        valid = ", ".join(sorted(names, key=lambda name: (name.startswith("/"), name)))
+        raise PolicyError(
+            f"The policy speaks of nothing named {what!r}. It speaks of: {valid}; and of Dagster's GraphQL mutations."
+        )
     of = {(grant.point, grant.kind) for grant in named}
     return [grant for grant in every if (grant.point, grant.kind) in of and grant.covers(what)]

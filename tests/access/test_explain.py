@@ -58,7 +58,7 @@ def test_what_the_policy_does_not_speak_of_is_refused_with_what_it_speaks_of():
         about(of(GROUP), "shop.sale")
     assert str(caught.value) == (
         "The policy speaks of nothing named 'shop.sale'. It speaks of: "
-        "shop.items_as_of(timestamp with time zone), shop.sales."
+        "shop.items_as_of(timestamp with time zone), shop.sales; and of Dagster's GraphQL mutations."
     )
 
 
