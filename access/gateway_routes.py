@@ -26,6 +26,7 @@ _NOBODY = {"not_id": {"any": True}}
 def virtual_host(routes: Sequence[Route], repeat_bytes: int) -> dict[str, Any]:
     """The one virtual host: the routes in order, then what no route takes."""
     found = [_direct("healthy", {"path": HEALTHY}, 200)]
+    other_methods = []
     for route in sorted(routes, key=lambda one: one.path.endswith("/*")):  # the exact before what is below
         beside = [one for one in routes if one.path == route.path]
         alike = [one for one in beside if one.methods == route.methods]
@@ -33,7 +34,8 @@ def virtual_host(routes: Sequence[Route], repeat_bytes: int) -> dict[str, Any]:
         if len(alike) > 1 and route is alike[-1]:
             found.append(_nobodys(route, repeat_bytes))
         if route is beside[-1]:
-            found.append(_direct(f"{route.path} (method)", _path(route.path), 405))
+            other_methods.append(_direct(f"{route.path} (method)", _path(route.path), 405))
+    found += other_methods
     found.append(_direct("none", {"prefix": "/"}, 404))
     return {
         "name": "darkroom",

@@ -39,7 +39,7 @@ from benchmarks._stack import darkroom, status
 from benchmarks.figures import Figure, median, spread
 from cli.dataset import digits
 from resources.kafka import producer_config
-from resources.mlflow_registry import ModelRegistry
+from resources.mlflow_registry import open_registry
 from resources.registry import CHAMPION, Learned
 from resources.settings import MEBIBYTE, Settings, load_settings
 from stack.paths import Layout
@@ -105,7 +105,7 @@ def a_champion(settings: Settings, state: dict[str, Any]) -> Iterator[None]:
 
     Where there was none it is one of random numbers, and its alias is taken away again.
     """
-    registry, made = ModelRegistry(settings.mlflow_url), []
+    registry, made = open_registry(settings), []
     random = np.random.default_rng(0)
     labels = [str(number % 10) for number in range(100)]
     model = export(train(DIGITS, random.random((100, COUNT)), labels), RECIPE, COUNT)

@@ -250,7 +250,7 @@ def _where_to_look(home: Path, example: str | None, console: Console) -> None:
     )
     lines = [
         ("Dagster", f"{door}/dagster as {ADMINISTRATOR}, with the password in {passwords_file(home)}"),
-        ("MLflow", f"{current_settings().mlflow_url} (darkroom models list)"),
+        ("MLflow", f"{door}/mlflow as the same, or: darkroom models list"),
         ("Upload service", f"{door}/docs"),
         ("An image's state", asked),
         ("Your own folder", "darkroom send FOLDER"),

@@ -37,6 +37,7 @@ class Tried:
     sees: bool
     launches: bool
     changes: bool
+    models: bool
 
 
 def passwords_file(home: Path) -> Path:
@@ -96,9 +97,11 @@ def print_people(home: Path, console: Console) -> None:
     """Who may do what, as it was tried just now."""
     from rich.table import Table
 
-    table = Table("person", "group", "sends images", "sees Dagster", "launches runs", "changes it", box=None)
+    table = Table(
+        "person", "group", "sends images", "sees Dagster", "launches runs", "changes it", "sees MLflow", box=None
+    )
     for one in try_all(home, make_people(home)):
-        marks = ["yes" if may else "-" for may in (one.sends, one.sees, one.launches, one.changes)]
+        marks = ["yes" if may else "-" for may in (one.sends, one.sees, one.launches, one.changes, one.models)]
         table.add_row(one.name, one.group, *marks)
     console.print("People of each group signed in at the gateway, and tried:")
     console.print(table)
@@ -118,6 +121,7 @@ def _try(client: httpx.Client, name: str, password: str) -> Tried:
     may: dict[str, bool] = {}
     if asked.status_code == 200:
         may = {one["permission"]: one["value"] for one in asked.json()["data"]["permissions"]}
+    models = client.get("/mlflow/ajax-api/2.0/mlflow/experiments/search", params={"max_results": 1}).status_code
     client.delete("/v1/session", headers={"Authorization": f"Bearer {signed['session']}"}).raise_for_status()
     return Tried(
         name,
@@ -126,4 +130,5 @@ def _try(client: httpx.Client, name: str, password: str) -> Tried:
         sees=bool(may),
         launches=may.get("launch_pipeline_execution", False),
         changes=may.get("start_schedule", False),
+        models=models == 200,
     )

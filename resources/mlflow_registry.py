@@ -5,8 +5,8 @@ import; here both are types (`resources.registry`), waiting is short, and the im
 registered in one order (run, files, version, alias `challenger` last), so that a process killed in between leaves a
 version that nobody points to, and never half a champion: an alias moves in one transaction of MLflow's.
 
-A file is believed only with the SHA-256 that was noted when it was registered. Limits: MLflow's server here has no
-users, so that who may reach it may move an alias too, and only moves made here are noted.
+A file is believed only with the SHA-256 that was noted when it was registered. Limits: MLflow's server knows no users,
+so that an identity which may reach it may move an alias too, and only moves made here are noted.
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ class ModelRegistry:
         registry_url: where models are registered, if not there.
         schema: what stands before the names of models in the registry, as CATALOG.SCHEMA of Unity Catalog.
         experiment: whose runs they are.
+        ca: PEM of the authority that its server is known by; the system's own unless given.
+        client: PEM of the certificate that it is shown, and its key.
     """
 
     def __init__(
@@ -67,12 +69,16 @@ class ModelRegistry:
         registry_url: str = "",
         schema: str = "",
         experiment: str = "recognition",
+        ca: Path | None = None,
+        client: Path | None = None,
     ) -> None:
         self.url = url
         self._now = now
         self._registry_url = registry_url or url
         self._prefix = f"{schema}." if schema else ""
         self._experiment_name = experiment
+        # Its client knows no other way than the environment to be told whom to trust.
+        self._tls = {"MLFLOW_TRACKING_SERVER_CERT_PATH": ca, "MLFLOW_TRACKING_CLIENT_CERT_PATH": client}
         self._made: Any = None
 
     @property
@@ -80,6 +86,7 @@ class ModelRegistry:
         if self._made is None:
             for name, value in (_PATIENCE | _QUIET).items():
                 os.environ.setdefault(name, value)
+            os.environ.update({name: str(path) for name, path in self._tls.items() if path is not None})
             # Its HTTP client would take a loopback address to a company's proxy.
             direct = [one for one in os.environ.get("NO_PROXY", "").split(",") if one]
             os.environ["NO_PROXY"] = ",".join(dict.fromkeys([*direct, "127.0.0.1", "localhost"]))
@@ -320,6 +327,8 @@ def open_registry(settings: Settings) -> ModelRegistry:
         registry_url=settings.mlflow_registry_url,
         schema=settings.mlflow_schema,
         experiment=settings.mlflow_experiment,
+        ca=settings.mlflow_ca,
+        client=settings.mlflow_client,
     )
 
 

@@ -144,6 +144,16 @@ class Settings(BaseSettings, PeopleSettings, ComputeSettings):
         description="Address of the MLflow server. A wrong one: training and scoring fail with a sentence that "
         "names it; images are taken and developed all the same.",
     )
+    mlflow_ca: Path | None = Field(
+        default=None,
+        description="PEM certificate of the authority that MLflow's server is known by; the system's own unless given. "
+        "A wrong one: as with mlflow_url.",
+    )
+    mlflow_client: Path | None = Field(
+        default=None,
+        description="PEM file with the certificate that is shown to MLflow's server, and its key. A wrong one: as with "
+        "mlflow_url.",
+    )
     mlflow_registry_url: str = Field(
         default="",
         description="Where models are registered, if not where runs are kept: databricks-uc for Unity Catalog. A wrong "

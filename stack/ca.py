@@ -30,7 +30,7 @@ RENEW_DAYS = 30
 # Only these may stand as a server; `postgres` is only that, and logs in nowhere.
 BEHIND = frozenset({"uploads", "streams", "signin"})
 """Services that the gateway stands before; their certificates have a name by which it knows them."""
-SERVERS = frozenset({"broker", "postgres", "s3", "directory", "gateway", "recogniser", *BEHIND})
+SERVERS = frozenset({"broker", "postgres", "s3", "directory", "gateway", "recogniser", "mlflow", *BEHIND})
 SERVERS_ONLY = frozenset({"postgres", "s3", "directory", "gateway"})
 NAMES = (x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
 GATEWAY = "gateway"
@@ -56,6 +56,9 @@ def issue(layout: Layout, identities: Sequence[str], now: datetime) -> list[str]
         wanted = _Leaf(identity, names, usages)
         if _settle(layout.certificate(identity), layout.key(identity), wanted, root, root_key, now):
             issued.append(identity)
+        if identity not in SERVERS_ONLY:
+            both = layout.certificate(identity).read_bytes() + layout.key(identity).read_bytes()
+            write_private(layout.certificate_and_key(identity), both)
     hop, hop_key, _ = _authority(layout.hop_ca, layout.secrets / "hop-ca.key", "Darkroom gateway authority", now)
     wanted = _Leaf(GATEWAY, [x509.DNSName(internal_name(GATEWAY))], [ExtendedKeyUsageOID.CLIENT_AUTH])
     if _settle(layout.hop_certificate, layout.hop_key, wanted, hop, hop_key, now):
@@ -99,7 +102,7 @@ def _settle(
 ) -> bool:
     """Have this certificate in these files; whether it was issued now."""
     there = _good(path, now)
-    if there is not None and key_path.is_file() and _signed_by(there, root) and _names(there) == list(wanted.names):
+    if there is not None and key_path.is_file() and _signed_by(there, root) and _says(there, wanted):
         return False
     key = ec.generate_private_key(ec.SECP256R1())
     leaf = _leaf(wanted, key, root, root_key, now)
@@ -108,11 +111,14 @@ def _settle(
     return True
 
 
-def _names(certificate: x509.Certificate) -> list[x509.GeneralName]:
+def _says(certificate: x509.Certificate, wanted: _Leaf) -> bool:
+    """Whether it says what a certificate of this release does."""
     try:
-        return list(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except x509.ExtensionNotFound:
-        return []
+        return False
+    return list(names) == list(wanted.names) and list(usages) == list(wanted.usages)
 
 
 def _good(path: Path, now: datetime) -> x509.Certificate | None:

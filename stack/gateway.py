@@ -106,8 +106,9 @@ def answers(layout: Layout, state: StackState) -> str | None:
     away = [
         one["name"]
         for one in clusters
-        # Dagster's second web server is not waited for: those whom it is for are told to try again.
-        if one["name"] != "dagster-read-only" and not any(_healthy(host) for host in one.get("host_statuses", ()))
+        # These are not waited for: those whom they are for are told to try again.
+        if one["name"] not in ("dagster-read-only", "mlflow")
+        and not any(_healthy(host) for host in one.get("host_statuses", ()))
     ]
     return f"no instance is healthy of: {', '.join(away)}" if away else None
 

@@ -146,10 +146,12 @@ class Probes:
         import httpx
 
         # Not /health, which answers without looking at the database.
-        url = f"http://127.0.0.1:{self._state.ports['mlflow']}/api/2.0/mlflow/experiments/get?experiment_id=0"
+        url = f"https://127.0.0.1:{self._state.ports['mlflow']}/api/2.0/mlflow/experiments/get?experiment_id=0"
         try:
-            answer = httpx.get(url, timeout=5, trust_env=False)
-        except httpx.HTTPError as error:
+            trust = ssl.create_default_context(cafile=str(self._layout.ca))
+            trust.load_cert_chain(self._layout.certificate_and_key("admin"))
+            answer = httpx.get(url, verify=trust, timeout=5, trust_env=False)
+        except (httpx.HTTPError, OSError) as error:
             return Health(False, f"{url}: {error or type(error).__name__}")
         return Health(True) if answer.is_success else Health(False, f"{url} answered {answer.status_code}")
 

@@ -141,6 +141,10 @@ class Layout:
         """The private key of an identity."""
         return self.tls / f"{identity}.key"
 
+    def certificate_and_key(self, identity: str) -> Path:
+        """Both of an identity in one file, for clients that take no two."""
+        return self.tls / f"{identity}.pem"
+
     def log(self, service: str) -> Path:
         """The log of a service."""
         return self.logs / f"{service}.log"

@@ -219,6 +219,7 @@ def gateway_configuration(layout: Layout, state: StackState, settings: Settings)
     for service, name in (("dagster", "webserver"), ("dagster-read-only", READ_ONLY)):
         socket = Address(socket=webserver_socket(state, name))
         backends[service] = Backend(((socket,),), healthy="/dagster/server_info")
+    backends[MLFLOW] = Backend(((Address(socket=mlflow_socket(state)),),), healthy="/mlflow/health")
     return gateway.compiled(layout, state, settings, load_policy(), backends)
 
 
@@ -243,12 +244,20 @@ def _mlflow(layout: Layout, state: StackState) -> Service:
     """MLflow's server."""
     port, store = state.ports[MLFLOW], mlflow_store(layout, state.ports["postgres"])
     command = (sys.executable, "-m", "stack.mlflow_server", "--store", store, "--artifacts", str(layout.mlflow))
-    return Service(MLFLOW, (*command, "--port", str(port)), needs=("postgres",), url=f"http://127.0.0.1:{port}")
+    listening = ("--port", str(port), "--uds", str(mlflow_socket(state)), "--client-ca", str(layout.ca))
+    identity = ("--certificate", str(layout.certificate(MLFLOW)), "--key", str(layout.key(MLFLOW)))
+    around = _environment(layout, state, MLFLOW)
+    return Service(MLFLOW, (*command, *listening, *identity), ("postgres",), around, url=f"https://127.0.0.1:{port}")
 
 
 def code_socket(state: StackState) -> Path:
     """The Unix socket of the code server."""
     return state.run / "code-server.sock"
+
+
+def mlflow_socket(state: StackState) -> Path:
+    """MLflow's Unix socket for the gateway."""
+    return state.run / "mlflow.sock"
 
 
 def webserver_socket(state: StackState, name: str) -> Path:

@@ -156,11 +156,16 @@ def identity_overrides(layout: Layout, state: StackState, identity: str) -> dict
         "kafka_key": str(layout.key(identity)),
         "postgres_dsn": postgres_dsn(layout, state.ports["postgres"], identity),
         # A stack that an earlier release started has none until its next `up`.
-        **({"mlflow_url": f"http://127.0.0.1:{port}"} if (port := state.ports.get("mlflow")) else {}),
+        **(_mlflow(layout, port, identity) if (port := state.ports.get("mlflow")) else {}),
         **(directory.overrides(layout, state.ports[directory.DIRECTORY]) if _looks_up(state, identity) else {}),
         **(s3.overrides(layout, state.ports[s3.S3]) if state.lake == s3.S3 else {}),
         **(_cluster(layout, state.ports) if state.spark_cluster else {}),
     }
+
+
+def _mlflow(layout: Layout, port: int, identity: str) -> dict[str, str]:
+    client = str(layout.certificate_and_key(identity))
+    return {"mlflow_url": f"https://127.0.0.1:{port}", "mlflow_ca": str(layout.ca), "mlflow_client": client}
 
 
 def _looks_up(state: StackState, identity: str) -> bool:

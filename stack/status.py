@@ -13,6 +13,7 @@ from resources.settings import Settings, load_settings
 from stack.errors import StackError
 from stack.gateway import GATEWAY
 from stack.health import Probes
+from stack.mlflow_server import PREFIX as MLFLOW_PREFIX
 from stack.paths import Layout
 from stack.services import MLFLOW, RECOGNISER, Service, services
 from stack.state import StackState, identity_overrides, load_state, postgres_dsn
@@ -49,7 +50,7 @@ def describe(home: Path) -> dict[str, Any]:
         },
         "postgres": {"dsn": postgres_dsn(layout, state.ports["postgres"], "operator")},
         "dagster": {"url": dagster_url(state), **_asking(layout)},
-        "mlflow": {"url": settings.mlflow_url if MLFLOW in state.ports else None},
+        "mlflow": {"url": _page(state, MLFLOW_PREFIX) if MLFLOW in state.ports else None, **_asking(layout)},
         "gateway": {"url": gateway_url(state), **_asking(layout)},
         "uploads": {"url": gateway_url(state), **_asking(layout)},
         "streams": {"url": stream_url(state), **_asking(layout)},
@@ -71,8 +72,12 @@ def stream_url(state: StackState) -> str | None:
 
 def dagster_url(state: StackState) -> str | None:
     """Dagster's pages, on the gateway."""
+    return _page(state, PREFIX)
+
+
+def _page(state: StackState, prefix: str) -> str | None:
     url = gateway_url(state)
-    return None if url is None else url + PREFIX
+    return None if url is None else url + prefix
 
 
 def gateway_url(state: StackState) -> str | None:

@@ -208,7 +208,7 @@ class _Start:
 
     def _report(self, name: str, seconds: float, url: str | None) -> None:
         took = "runs already" if name in self._running else f"{seconds:.1f} s"
-        self._console.print(f"[green]ok[/]   {name:<12} {took:>12}   {escape(url or '')}", soft_wrap=True)
+        self._console.print(f"[green]ok[/]   {name:<19} {took:>12}   {escape(url or '')}", soft_wrap=True)
 
     def _start_one(self, service: Service) -> float:
         """Prepare, start, wait until healthy, furnish. Returns the seconds it took."""

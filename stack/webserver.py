@@ -8,39 +8,11 @@ listens on a Unix socket for its owner alone, lets nobody through without a sign
 from __future__ import annotations
 
 import argparse
-import os
-import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
+from typing import Any
 
 PREFIX = "/dagster"
 """Where the pages are on the gateway."""
-
-
-class SameSite:
-    """Refuses a request or socket that a page of another origin sent (browsers name it, RFC 6454)."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let through what has no `Origin`, or this very server's."""
-        headers = [(name, value.decode("latin-1")) for name, value in scope.get("headers", ())]
-        hosts = [value for name, value in headers if name == b"host"]
-        if all(urlsplit(value).netloc in hosts for name, value in headers if name == b"origin"):
-            await self._app(scope, receive, send)
-            return
-        if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008})
-            return
-        from starlette.responses import PlainTextResponse
-
-        text = "This web server takes requests of its own pages only.\n"
-        await PlainTextResponse(text, status_code=403)(scope, receive, send)
 
 
 def main() -> None:
@@ -64,7 +36,8 @@ def serve(workspace: str, uds: Path, read_only: bool) -> None:
     from access.policy import load_policy
     from access.tokens import TokenVerifier
     from resources.settings import load_settings
-    from stack.webserver_roles import RoleProcess, RoleWebserver, Signed
+    from stack.pages import SameSite, Signed, listen_locally
+    from stack.webserver_roles import RoleProcess, RoleWebserver, admitting
 
     configure_loggers(log_level="INFO")
     ping_before_use()
@@ -77,9 +50,9 @@ def serve(workspace: str, uds: Path, read_only: bool) -> None:
             instance, workspace_load_target=target, version=__version__, read_only=read_only, roles=roles
         ) as context:
             app = RoleWebserver(context, PREFIX).create_asgi_app()
-            guarded = SameSite(Signed(app, verifier, roles, PREFIX))
+            guarded = SameSite(Signed(app, verifier, f"{PREFIX}/server_info", admitting(roles, PREFIX)))
             config = uvicorn.Config(guarded, log_level="warning", timeout_graceful_shutdown=3)
-            uvicorn.Server(config).run(sockets=[_listen(uds)])
+            uvicorn.Server(config).run(sockets=[listen_locally(uds)])
 
 
 def ping_before_use() -> None:
@@ -100,14 +73,6 @@ def ping_before_use() -> None:
             raise DisconnectionError(str(error)) from error
 
     event.listen(Pool, "checkout", ping)
-
-
-def _listen(uds: Path) -> socket.socket:
-    uds.unlink(missing_ok=True)
-    local = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    local.bind(str(uds))
-    os.chmod(uds, 0o600)
-    return local
 
 
 if __name__ == "__main__":

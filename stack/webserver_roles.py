@@ -10,7 +10,6 @@ tests/stack/test_webserver_roles.py.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,15 +26,13 @@ from graphql import GraphQLError
 from access.dagster_roles import Role, least_role, may, role_of
 from access.policy import DagsterRoles
 from access.principal import Principal
-from services.door.bearer import Verifier, bearer_of, proof_of
 from services.door.problems import Kind, Problem
-from services.door.rendering import MEDIA_TYPE, headers_of
+from stack.pages import Admit
 
 if TYPE_CHECKING:
     from graphene import Schema
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import Scope
 
-PRINCIPAL = "darkroom.principal"
 ROLE = "darkroom.role"
 WHO = {Role.VIEWER: "viewers", Role.LAUNCHER: "launchers", Role.ADMINISTRATOR: "administrators"}
 
@@ -69,41 +66,19 @@ class Denied(GraphQLError):
     """By the policy."""
 
 
-class Signed:
-    """ASGI middleware: lets nobody through without a token of somebody with a role.
+def admitting(roles: DagsterRoles, prefix: str) -> Admit:
+    """Who gets in: who has a role. What is neither GraphQL nor reading (its REST endpoints) is for administrators."""
 
-    What is neither GraphQL nor reading (Dagster's REST endpoints take asset events) is for administrators.
-    """
-
-    def __init__(self, app: ASGIApp, verifier: Verifier, roles: DagsterRoles, prefix: str) -> None:
-        self._app = app
-        self._verifier = verifier
-        self._roles = roles
-        self._open = f"{prefix}/server_info"
-        self._graphql = f"{prefix}/graphql"
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request or WebSocket."""
-        if scope["type"] in ("http", "websocket") and scope["path"] != self._open:
-            try:
-                principal, role = self._judge(scope)
-            except Problem as problem:
-                await _refuse(problem, scope, send)
-                return
-            scope = {**scope, PRINCIPAL: principal, ROLE: role}
-        await self._app(scope, receive, send)
-
-    def _judge(self, scope: Scope) -> tuple[Principal, Role]:
-        headers = dict(scope["headers"])
-        token = bearer_of(headers.get(b"authorization", b"").decode("latin-1"))
-        proof = proof_of(self._verifier, token)
-        role = role_of(self._roles, proof.principal.groups)
+    def admit(principal: Principal, scope: Scope) -> Mapping[str, Any]:
+        role = role_of(roles, principal.groups)
         if role is Role.NOBODY:
             raise Problem(Kind.FORBIDDEN, "None of your groups has a role in Dagster's pages.")
         reading = scope["type"] == "websocket" or scope["method"] in ("GET", "HEAD")
-        if not reading and scope["path"] != self._graphql and role is not Role.ADMINISTRATOR:
+        if not reading and scope["path"] != f"{prefix}/graphql" and role is not Role.ADMINISTRATOR:
             raise Problem(Kind.FORBIDDEN, "This is for administrators.")
-        return proof.principal, role
+        return {ROLE: role}
+
+    return admit
 
 
 class RoleRequest(WorkspaceRequestContext):
@@ -114,7 +89,7 @@ class RoleRequest(WorkspaceRequestContext):
 
     @property
     def role(self) -> Role:
-        """The asker's, at most a viewer's where the server is read-only; nobody's where no `Signed` stood before."""
+        """The asker's, at most a viewer's where the server is read-only; nobody's where nobody was admitted."""
         role = getattr(self.source, "scope", {}).get(ROLE, Role.NOBODY)
         return min(role, Role.VIEWER) if self.read_only else role
 
@@ -210,14 +185,3 @@ def _denied(roles: DagsterRoles, mutation: str, role: Role) -> str:
     of = {Role.LAUNCHER: roles.launchers, Role.ADMINISTRATOR: roles.administrators}.get(least, roles.viewers)
     yours = f"you are of the {WHO[role]}" if role in WHO else "you have no role"
     return f"By the policy {mutation} is for {WHO[least]} ({', '.join(of)}); {yours}."
-
-
-async def _refuse(problem: Problem, scope: Scope, send: Send) -> None:
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": 1008, "reason": problem.kind.code})
-        return
-    body = json.dumps(problem.document()).encode()
-    headers = {**headers_of(problem), "content-type": MEDIA_TYPE, "content-length": str(len(body))}
-    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": problem.kind.status, "headers": raw})
-    await send({"type": "http.response.body", "body": body})

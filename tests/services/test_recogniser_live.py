@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from resources.decoding import DecodePool
 from resources.kafka import consumer_config, producer_config, watermarks
 from resources.keys import open_key_store
-from resources.mlflow_registry import ModelRegistry
+from resources.mlflow_registry import ModelRegistry, open_registry
 from resources.registry import CHAMPION, Learned, Version
 from services.recogniser import answering
 from services.recogniser.app import deliverer_of
@@ -41,7 +41,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
 @pytest.fixture(scope="module")
 def mlflow(stack: LiveStack) -> ModelRegistry:
-    return ModelRegistry(stack.status()["mlflow"]["url"])
+    return open_registry(stack.settings())
 
 
 @pytest.fixture(scope="module")
@@ -219,10 +219,17 @@ def test_champions_change_fail_and_are_out_of_reach_while_images_flow(
     stack: LiveStack, mlflow: ModelRegistry, family: Family, tmp_path: Path
 ) -> None:
     """A new one is picked up; a corrupt one, one of another shape, and MLflow away leave the last good one."""
-    gate, metrics = Gate(stack.status()["mlflow"]["url"].rsplit(":", 1)[1]), Metrics()
+    gate, metrics = Gate(stack.settings().mlflow_url.rsplit(":", 1)[1]), Metrics()
     with own_lane(stack.settings("admin"), tmp_path) as lane:
         settings = lane.settings
-        champions = Champions(lambda: ModelRegistry(gate.url), (family,), metrics, ask_seconds=0.5)
+        champions = Champions(
+            lambda: open_registry(
+                stack.settings().model_copy(update={"mlflow_url": gate.url.replace("http:", "https:")})
+            ),
+            (family,),
+            metrics,
+            ask_seconds=0.5,
+        )
         edges = Edges(lane.keys, deliverer_of(settings), DecodePool(settings), champions)
         recogniser = Recogniser(settings, edges, metrics)
         first = _promote(mlflow, family.name, some_model())

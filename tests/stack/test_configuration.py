@@ -85,7 +85,7 @@ def test_a_home_of_before_the_gateway_is_described_without_it():
     names = [service.name for service in services(Layout(AWKWARD), state, Settings(home=AWKWARD))]
     assert not {"gateway", "streams-2"} & set(names) and {"uploads-2", "streams-1"} <= set(names)
     assert stream_url(state) is None
-    assert stream_url(state_at(AWKWARD)) == "wss://127.0.0.1:7/v1/stream"
+    assert stream_url(state_at(AWKWARD)) == "wss://127.0.0.1:15/v1/stream"
     assert set(choose(PORTS, state.ports, state.ports)[0]) == set(PORTS), "the next `up` gives it one"
 
 

@@ -52,7 +52,7 @@ def test_status_says_everything_that_a_client_needs(stack: LiveStack):
     assert set(report["lake"]) == {"root", "tables"}
     assert set(report["lake"]["tables"]) == {spec.name for spec in TABLES}
     assert (set(report["postgres"]), set(report["dagster"])) == ({"dsn"}, {"url", "ca", "token_command"})
-    assert set(report["mlflow"]) == {"url"}
+    assert set(report["mlflow"]) == {"url", "ca", "token_command"}
     assert {"url", "token_command"} <= set(report["uploads"])
     assert set(report["services"]) == SERVICES
     assert {service["state"] for service in report["services"].values()} == {"running"}

@@ -18,8 +18,9 @@ from access.dagster_roles import Role, may
 from access.policy import load_policy
 from access.principal import Principal
 from access.tokens import JwksUnavailable, Proof, TokenRefused
-from stack.webserver import PREFIX, SameSite
-from stack.webserver_roles import MUTATION_OF, RoleProcess, RoleWebserver, Signed
+from stack.pages import SameSite, Signed
+from stack.webserver import PREFIX
+from stack.webserver_roles import MUTATION_OF, RoleProcess, RoleWebserver, admitting
 from tests.dagster_documents import documents
 
 ROLES = load_policy().dagster
@@ -54,7 +55,10 @@ def serving(folder: Path, read_only: bool) -> Iterator[TestClient]:
         RoleProcess(instance, workspace_load_target=target, version="", read_only=read_only, roles=ROLES) as process,
     ):
         app = RoleWebserver(process, PREFIX).create_asgi_app()
-        yield TestClient(SameSite(Signed(app, Groups(), ROLES, PREFIX)), base_url="https://gateway.test")
+        yield TestClient(
+            SameSite(Signed(app, Groups(), f"{PREFIX}/server_info", admitting(ROLES, PREFIX))),
+            base_url="https://gateway.test",
+        )
 
 
 @pytest.fixture(scope="module")

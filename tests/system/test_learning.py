@@ -17,7 +17,7 @@ from PIL import Image
 from cli.dataset import digits
 from cli.demo_learning import look
 from cli.settle import wait_until_settled
-from resources.mlflow_registry import ModelRegistry
+from resources.mlflow_registry import ModelRegistry, open_registry
 from resources.registry import CHALLENGER, CHAMPION, Learned
 from tests.live_stack import LiveStack
 from tests.platform_assets.dagster_client import DagsterClient, materialized
@@ -41,7 +41,7 @@ def digits_sent(stack: LiveStack) -> LiveStack:
 
 @pytest.fixture
 def registry(digits_sent: LiveStack) -> ModelRegistry:
-    return ModelRegistry(digits_sent.status()["mlflow"]["url"])
+    return open_registry(digits_sent.settings())
 
 
 def test_the_demo_has_a_champion_that_reads_digits_it_never_saw(digits_sent: LiveStack):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import ssl
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from resources.failures import is_permanent
-from resources.mlflow_registry import ModelRegistry
+from resources.mlflow_registry import ModelRegistry, open_registry
 from resources.registry import (
     CHALLENGER,
     CHAMPION,
@@ -24,6 +25,7 @@ from resources.registry import (
     RegistryAway,
     RegistryRefused,
 )
+from stack.state import load_state
 from tests.resources.learning.registry_in_memory import RegistryInMemory
 from transforms.families import DIGITS
 from transforms.features import COUNT, RECIPE
@@ -69,8 +71,9 @@ def registry(request: pytest.FixtureRequest) -> tuple[Registry, Breaker]:
 
     # As on Databricks, where names have three parts.
     named = {"schema": "darkroom.recognition", "experiment": "/Shared/darkroom/recognition"}
-    url = stack.status()["mlflow"]["url"]
-    return ModelRegistry(url, **(named if "schema" in request.param else {})), break_file
+    settings = stack.settings()
+    tls = {"ca": settings.mlflow_ca, "client": settings.mlflow_client}
+    return ModelRegistry(settings.mlflow_url, **tls, **(named if "schema" in request.param else {})), break_file
 
 
 @pytest.fixture
@@ -142,7 +145,7 @@ def test_mlflow_that_is_away_is_a_transient_failure_with_its_address(monkeypatch
 @pytest.mark.stack
 def test_what_mlflow_refuses_is_permanent(stack, name: str, model: bytes) -> None:
     with pytest.raises(RegistryRefused, match="may only contain") as refused:
-        ModelRegistry(stack.status()["mlflow"]["url"]).register(replace(learned(name, model), tags={"a+b": "c"}))
+        open_registry(stack.settings()).register(replace(learned(name, model), tags={"a+b": "c"}))
     assert is_permanent(refused.value)
 
 
@@ -151,8 +154,8 @@ def test_mlflow_itself_loads_what_was_registered_and_shows_card_and_picture(stac
     """Nothing here is needed to use a model: MLflow's own tools read it."""
     import mlflow
 
-    url = stack.status()["mlflow"]["url"]
-    made = ModelRegistry(url).register(learned(name, model))
+    url = stack.settings().mlflow_url
+    made = open_registry(stack.settings()).register(learned(name, model))
     client = mlflow.MlflowClient(tracking_uri=url, registry_uri=url)
     assert {one.path for one in client.list_artifacts(made.run_id)} == {"model", "p.png", "card.md"}
     run = client.get_run(made.run_id)
@@ -166,15 +169,30 @@ def test_mlflow_itself_loads_what_was_registered_and_shows_card_and_picture(stac
 
 
 @pytest.mark.stack
-def test_mlflow_answers_loopback_names_only_and_keeps_its_own_database(stack) -> None:
-    url = stack.status()["mlflow"]["url"]
-    asked = f"{url}/api/2.0/mlflow/experiments/get?experiment_id=0"
-    assert httpx.get(asked, trust_env=False).status_code == 200
-    assert httpx.get(asked, headers={"Host": "evil.example"}, trust_env=False).status_code == 403
+def test_mlflow_lets_identities_of_the_platform_in_alone_and_keeps_its_own_database(stack) -> None:
+    settings = stack.settings()
+    asked = f"{settings.mlflow_url}/api/2.0/mlflow/experiments/get?experiment_id=0"
+    trust = ssl.create_default_context(cafile=str(settings.mlflow_ca))
+    with pytest.raises(httpx.TransportError):
+        httpx.get(asked, verify=trust, trust_env=False)
+    with pytest.raises(httpx.TransportError):
+        httpx.get(asked, verify=stack.as_gateway(), trust_env=False)
+    with pytest.raises(httpx.TransportError):
+        httpx.get(asked.replace("https", "http"), trust_env=False)
+    trust.load_cert_chain(settings.mlflow_client)
+    assert httpx.get(asked, verify=trust, trust_env=False).status_code == 200
+    path = load_state(stack.home).run / "mlflow.sock"
+    assert path.stat().st_mode & 0o777 == 0o600
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://mlflow") as client:
+        assert client.get("/mlflow/health").status_code == 200
+        assert client.get("/mlflow/api/2.0/mlflow/experiments/get?experiment_id=0").status_code == 401
+        assert client.get("/api/2.0/mlflow/experiments/get?experiment_id=0").status_code == 401
+        headers = {"Authorization": f"Bearer {stack.token()}", "Origin": "https://evil.test"}
+        assert client.post("/mlflow/api/2.0/mlflow/experiments/create", json={}, headers=headers).status_code == 403
     import psycopg
 
     from stack.paths import Layout
-    from stack.state import load_state, postgres_dsn
+    from stack.state import postgres_dsn
 
     state = load_state(stack.home)
     own = postgres_dsn(Layout(stack.home), state.ports["postgres"], "mlflow", "mlflow")
