@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from time import perf_counter
 from typing import Annotated, Any
@@ -24,6 +24,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, Field
 
+from access.policy import Policy
 from access.principal import check_names
 from access.signer import SignerNotReady
 from access.tokens import LARGEST_TOKEN
@@ -41,6 +42,8 @@ from services.signin.page import POLICY, local_goal, sign_in_page, signed_in_pag
 from services.signin.wiring import Edges, Metrics, SignIn, connect
 
 COOKIE = "__Host-darkroom"
+PAGES = {"Dagster": "/dagster", "MLflow": "/mlflow"}
+"""Where the gateway has pages for browsers."""
 LARGEST_BODY = 16 * 1024
 WRONG = "The name or the password is wrong."
 _FORM = "application/x-www-form-urlencoded"
@@ -218,7 +221,7 @@ async def page(request: Request, service: Parts, next: str | None = None) -> Res
     if secret := request.cookies.get(COOKIE):
         try:
             person = await _whose(service, secret)
-            return _html(signed_in_page(person.name, person.groups))
+            return _html(signed_in_page(person.name, person.groups, pages_of(service.policy, person.groups)))
         except Problem as problem:
             if problem.kind is not Kind.UNAUTHENTICATED:
                 raise
@@ -254,6 +257,12 @@ async def sign_out(request: Request, service: Parts) -> Response:
     answer = RedirectResponse("/", status_code=303)
     answer.delete_cookie(COOKIE, **_COOKIE)
     return answer
+
+
+def pages_of(policy: Policy, groups: Sequence[str]) -> dict[str, str]:
+    """The pages that the policy's routes open to somebody in these groups: address by name."""
+    may = {route.path for route in policy.routes if route.browser and not set(route.groups).isdisjoint(groups)}
+    return {name: f"{path}/" for name, path in PAGES.items() if f"{path}/*" in may}
 
 
 async def _round(service: SignIn) -> Readiness:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from html import escape
 from urllib.parse import urlsplit
 
@@ -42,12 +43,14 @@ def sign_in_page(goal: str, wrong: str = "", name: str = "") -> str:
     )
 
 
-def signed_in_page(name: str, groups: tuple[str, ...]) -> str:
-    """Who is signed in, and the way out."""
+def signed_in_page(name: str, groups: tuple[str, ...], pages: Mapping[str, str]) -> str:
+    """Who is signed in, the pages that they may open (address by name), and the way out."""
     of = f"in {escape(', '.join(groups))}" if groups else "in no group, and may do nothing here"
+    links = "".join(f'<li><a href="{escape(to)}">{escape(label)}</a></li>' for label, to in pages.items())
     return _page(
         "Signed in",
         f"""<p>You are <strong>{escape(name)}</strong>, {of}.</p>
+{f"<ul>{links}</ul>" if links else ""}
 <form method="post" action="/signout"><button type="submit">Sign out</button></form>""",
     )
 

@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 from cachetools import TTLCache
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
+from access.policy import load_policy
 from access.signer import Signer
 from resources.directory import Directory, Person
 from resources.sessions import Sessions
@@ -142,6 +143,7 @@ class SignIn:
         self.edges = edges
         self.metrics = metrics
         self.attempts = attempts
+        self.policy = load_policy()
         self.tokens = RecentTokens()
         self.token_life = timedelta(seconds=settings.token_seconds)
         self._asking = ThreadPoolExecutor(ASKING_THREADS, thread_name_prefix="asking")

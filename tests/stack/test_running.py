@@ -166,7 +166,12 @@ def test_everything_listens_on_loopback_only(stack: LiveStack):
 
 def test_no_secret_is_on_a_command_line_and_no_key_can_be_read_by_others(stack: LiveStack):
     layout = Layout(stack.home)
-    secrets = [*layout.tls.glob("*.key"), *layout.secrets.iterdir(), layout.kafka / "broker.pem"]
+    secrets = [
+        *layout.tls.glob("*.key"),
+        *layout.tls.glob("*.pem"),
+        *layout.secrets.iterdir(),
+        layout.kafka / "broker.pem",
+    ]
     assert len(secrets) >= 6
     assert {oct(path.stat().st_mode & 0o777) for path in secrets} == {"0o600"}
     for folder in (layout.secrets, layout.keys, layout.tls, layout.state):
