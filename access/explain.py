@@ -12,7 +12,7 @@ from access.kafka_acls import EVERY, acl_rules
 from access.policy import Policy, PolicyError
 from access.postgres_grants import rights
 
-Point = Literal["kafka", "postgres", "gateway", "dagster"]
+Point = Literal["kafka", "postgres", "gateway", "dagster", "databricks"]
 EVERYONE = "everyone"
 """The holder of what nobody has to sign in for."""
 ALL = "everything"
@@ -25,8 +25,9 @@ ROUTE, MUTATION = "route", "mutation"
 class Grant:
     """`holder`, an identity, a group or `EVERYONE`, may do `verb` at an enforcement point.
 
-    `name` is a topic, a consumer group, `schema.table`, `schema.function(types)`, a path of the gateway or a GraphQL
-    mutation of Dagster's; with `prefix` it is what the name begins with. `column` limits it to one column of a table.
+    `name` is a topic, a consumer group, `schema.table`, `schema.function(types)`, a path of the gateway, a GraphQL
+    mutation of Dagster's or a resource of the bundle for Databricks; with `prefix` it is what the name begins with.
+    `column` limits it to one column of a table.
     """
 
     holder: str
@@ -99,6 +100,12 @@ def grants(policy: Policy, topics: Mapping[str, str]) -> list[Grant]:
         for group in policy.groups
         for mutation in (*policy.dagster.view, *policy.dagster.launch, *policy.dagster.administer)
         if may(policy.dagster, role_of(policy.dagster, [group]), mutation)
+    }
+    found |= {
+        Grant(group, "databricks", right.kind, right.name, verb)
+        for group, said in policy.groups.items()
+        for right in said.databricks
+        for verb in right.allow
     }
     return sorted(found)
 

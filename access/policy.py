@@ -7,13 +7,19 @@ pen is an error and never a right that is silently missing or granted.
 from __future__ import annotations
 
 from importlib import resources
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 KafkaOperation = Literal["READ", "WRITE", "CREATE", "DELETE", "ALTER", "DESCRIBE", "DESCRIBE_CONFIGS", "ALTER_CONFIGS"]
 PostgresRight = Literal["SELECT", "INSERT", "UPDATE", "DELETE", "EXECUTE"]
+CatalogKind = Literal["schemas", "volumes", "registered_models"]
+WorkspaceKind = Literal["jobs", "dashboards", "experiments", "cluster_policies"]
+CatalogPrivilege = Literal[
+    "USE_SCHEMA", "SELECT", "CREATE_MODEL", "EXECUTE", "READ_VOLUME", "WRITE_VOLUME", "ALL_PRIVILEGES"
+]
+PermissionLevel = Literal["CAN_VIEW", "CAN_READ", "CAN_USE", "CAN_RUN", "CAN_EDIT", "CAN_MANAGE"]
 COLUMN_RIGHTS = frozenset({"SELECT", "INSERT", "UPDATE"})
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 Function = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}\([a-z0-9_ ,\[\]]*\)$")]
@@ -82,6 +88,27 @@ class DatabaseRight(_Model):
         return self
 
 
+class DatabricksRight(_Model):
+    """Rights on a resource of the bundle in deploy/databricks: privileges of Unity Catalog, or a permission level."""
+
+    kind: Literal[CatalogKind, WorkspaceKind]
+    name: Name
+    allow: tuple[CatalogPrivilege | PermissionLevel, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _of_its_kind(self) -> DatabricksRight:
+        if self.kind in get_args(CatalogKind):
+            valid = get_args(CatalogPrivilege)
+        else:
+            valid = get_args(PermissionLevel)
+            if len(self.allow) != 1:
+                raise ValueError(f"{self.kind} have one permission level")
+        wrong = sorted(set(self.allow) - set(valid))
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)} is none of {self.kind}; valid ones: {', '.join(valid)}")
+        return self
+
+
 class SessionSettings(_Model):
     """What every session of a role begins with. A session may change its time-outs: they stop accidents, not intent."""
 
@@ -110,6 +137,7 @@ class Group(_Model):
 
     note: str
     postgres: tuple[DatabaseRight, ...] = ()
+    databricks: tuple[DatabricksRight, ...] = ()
     session: SessionSettings | None = None
 
     @model_validator(mode="after")

@@ -25,6 +25,8 @@ from databricks.bundles.registered_models import RegisteredModel
 from databricks.bundles.schemas import Schema
 from databricks.bundles.volumes import Volume
 
+from access.databricks_rights import databricks_rights, scim_groups
+from access.policy import PolicyError, load_policy, parse_policy
 from resources.databricks_compute import CLUSTER
 from transforms.families import FAMILIES
 from transforms.tables import TABLES
@@ -41,6 +43,7 @@ MODELS: dict[str, Any] = {
     "schemas": Schema,
     "volumes": Volume,
 }
+PEOPLE = load_policy()
 # Families of machines that encrypt what crosses between them by themselves.
 ENCRYPTING = re.compile(r"^(m6i|c6i|r6i|i4i|m7g)\.")
 
@@ -193,3 +196,38 @@ def test_the_dashboard_asks_for_columns_that_are_there() -> None:
     assert {page["layout"][0]["widget"]["queries"][0]["query"]["datasetName"] for page in told["pages"]} <= {
         dataset["name"] for dataset in told["datasets"]
     }
+
+
+def test_people_have_the_rights_that_the_policy_gives_them_and_no_others() -> None:
+    """The bundle is written by hand, with its reasons; of people it says what the one policy says."""
+    said = {}
+    for kind, key, fields in declared():
+        entries = [*fields.get("permissions", ()), *fields.get("grants", ())]
+        people = [one for one in entries if one.get("group_name", one.get("principal")) in PEOPLE.groups]
+        others = [one for one in entries if one not in people]
+        named = {one.get("service_principal_name", one.get("principal")) for one in others}
+        assert named <= {"${var.submitter}"}, f"{kind}.{key} names {named}, whom the policy does not know"
+        if people:
+            said[kind, key] = sorted(people, key=str)
+    compiled = {where: sorted(entries, key=str) for where, entries in databricks_rights(PEOPLE).items()}
+    assert said == compiled
+
+
+def test_the_groups_that_a_workspace_needs_are_those_with_a_right_there() -> None:
+    groups = scim_groups(PEOPLE)
+    assert [one["displayName"] for one in groups] == ["analytics", "ml-engineers", "platform-admins"]
+    assert {tuple(one["schemas"]) for one in groups} == {("urn:ietf:params:scim:schemas:core:2.0:Group",)}
+
+
+@pytest.mark.parametrize(
+    ("right", "why"),
+    [
+        ("{kind: schemas, name: a, allow: [CAN_READ]}", "CAN_READ is none of schemas; valid ones: USE_SCHEMA"),
+        ("{kind: jobs, name: a, allow: [SELECT]}", "SELECT is none of jobs; valid ones: CAN_VIEW"),
+        ("{kind: jobs, name: a, allow: [CAN_VIEW, CAN_MANAGE]}", "jobs have one permission level"),
+        ("{kind: tables, name: a, allow: [SELECT]}", "'schemas'"),
+    ],
+)
+def test_a_right_that_its_kind_does_not_have_is_refused(right: str, why: str) -> None:
+    with pytest.raises(PolicyError, match=why):
+        parse_policy(f"identities: {{}}\ngroups: {{g: {{note: n, databricks: [{right}]}}}}\n")
