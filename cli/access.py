@@ -92,7 +92,7 @@ def explain(
         console.print(f"Who may: {may}.", soft_wrap=True, markup=False)
     if person and any(grant.point == "postgres" for grant in possible):
         console.print(
-            "The database does not follow the directory: a login has the groups of `darkroom shop person`.",
+            "The database follows the directory when somebody says so: `darkroom shop people` shows what differs.",
             soft_wrap=True,
         )
 

@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
     shop_commands.command("rights")(rights)
     shop_commands.command("whoami")(whoami)
     shop_commands.command("person")(person)
+    shop_commands.command("people")(people)
     shop_items.register(shop_commands)
 
 
@@ -120,6 +121,25 @@ def person(
     else:
         gone = end_person(home, name)
         output().print(f"{name} is removed." if gone else f"There was no login {name}.", markup=False)
+
+
+@plainly
+def people(
+    yes: Annotated[bool, typer.Option("--yes", help="Do it. Without this, only say what would be done.")] = False,
+) -> None:
+    """Make the database's logins what the directory says: who joined, moved and left. A dry run by default."""
+    from stack.people import plan_people, sync_people
+
+    home, console = current_home(), output()
+    plan = sync_people(home) if yes else plan_people(home)
+    for change in plan.changes:
+        console.print(change.sentence, soft_wrap=True, markup=False)
+    for sentence in plan.refused:
+        messages().print(f"[yellow]note[/] {sentence}", soft_wrap=True)
+    if not plan.changes:
+        console.print("Every login is as the directory says.")
+    elif not yes:
+        console.print("Nothing was changed. Do it with --yes.")
 
 
 def _load(tables: Mapping[str, Iterable[Row | Fault]]) -> Loaded:

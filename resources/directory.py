@@ -33,6 +33,7 @@ LONGEST_NAME = 256
 LONGEST_PASSWORD = 1024
 MOST_GROUPS = 1000
 """More groups than these, nested ones among them, and nobody can say what somebody may do: they are refused."""
+PAGE = 500
 _NOBODY = "uid=nobody-of-this-name"
 
 
@@ -93,6 +94,25 @@ class Directory:
         with self._reader() as reader:
             entry = self._entry(reader, name)
             return self._person(reader, entry) if entry is not None else None
+
+    def everyone(self) -> Iterator[Person]:
+        """Everybody whom ldap_user_filter finds, with a search for the groups of each; page by page (RFC 2696).
+
+        Raises:
+            DirectoryAway, DirectoryRefused: as above; what was not told by then is unknown, not gone.
+        """
+        settings = self._settings
+        with self._reader() as reader:
+            found = reader.extend.standard.paged_search(
+                settings.ldap_base,
+                settings.ldap_user_filter.replace("{name}", "*"),
+                attributes=[settings.ldap_user_name],
+                paged_size=PAGE,
+                generator=False,
+            )
+            for entry in found:
+                if entry["type"] == "searchResEntry":
+                    yield self._person(reader, entry)
 
     def _entry(self, reader: Connection, name: str) -> dict[str, Any] | None:
         from ldap3.utils.conv import escape_filter_chars

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from access.policy import load_policy
+from resources.directory import Directory
+from resources.shop_logins import LoginPlan, apply_logins, plan_logins
 from resources.shop_people import person_name, put_person, remove_person
 from stack.errors import StackError
 from stack.paths import Layout, write_private
@@ -38,6 +40,37 @@ def make_person(home: Path, name: str, groups: Sequence[str]) -> str:
         # Any port and database: the port may be another one after a later `up`. No part needs escaping.
         write_private(path, f"127.0.0.1:*:*:{name}:{password}\n")
     return person_dsn(home, name)
+
+
+def plan_people(home: Path) -> LoginPlan:
+    """What differs between the database's logins and the directory.
+
+    Raises:
+        StackError: no stack there, or no directory.
+        DirectoryAway, DirectoryRefused, ShopUnavailable: either cannot be asked.
+    """
+    settings = stack_settings(home, "operator")
+    return plan_logins(settings.postgres_dsn, load_policy(), Directory(settings).everyone())
+
+
+def sync_people(home: Path) -> LoginPlan:
+    """Make the database's logins what the directory says; a new one gets a password on this machine.
+
+    Raises:
+        As above, and ShopRefused.
+    """
+    settings, policy = stack_settings(home, "admin"), load_policy()
+    everyone = list(Directory(settings).everyone())
+    plan = plan_logins(settings.postgres_dsn, policy, everyone)
+    made = {one.name: secrets.token_urlsafe(PASSWORD_BYTES) for one in plan.changes if one.new}
+    for name, password in made.items():
+        # Any port and database: the port may be another one after a later `up`. No part needs escaping.
+        write_private(_passfile(home, name), f"127.0.0.1:*:*:{name}:{password}\n")
+    done = apply_logins(settings.postgres_dsn, policy, everyone, made)
+    for one in done.changes:
+        if not one.groups:
+            _passfile(home, one.name).unlink(missing_ok=True)
+    return done
 
 
 def end_person(home: Path, name: str) -> bool:

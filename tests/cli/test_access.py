@@ -39,7 +39,7 @@ def test_explain_names_the_group_that_gives_a_person_a_right(stack: LiveStack, p
     verbs = "DELETE, INSERT, SELECT, UPDATE"
     line = f"groups.sales of the policy, of which {person} is a member."
     assert f"By the policy {person} may {verbs} on shop.items (postgres): {line}" in said
-    assert "a login has the groups of `darkroom shop person`" in said
+    assert "`darkroom shop people` shows what differs" in said
     stack.run("people", "groups", person, "--group", "image-uploaders")
     said = stack.run("access", "explain", person, "shop.items").stdout
     assert f"By the policy {person} may do nothing with shop.items." in said

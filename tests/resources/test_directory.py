@@ -94,6 +94,20 @@ def test_a_membership_that_was_taken_away_is_gone_at_the_next_question(ada: Runn
     assert not ada.people.remove("ada"), "a second time there is nobody"
 
 
+def test_everybody_is_told_with_their_groups_page_by_page(ada: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resources.directory.PAGE", 2)
+    names = [f"page-{number}" for number in range(5)]
+    for name in names:
+        ada.people.put(name, ["sales"], "a-password-of-pages")
+    try:
+        found = {one.name: one.groups for one in Directory(ada.settings).everyone()}
+        assert {name: found[name] for name in names} == dict.fromkeys(names, ("sales",))
+        assert found == dict(ada.people.everyone())
+    finally:
+        for name in names:
+            ada.people.remove(name)
+
+
 def test_groups_of_groups_count_and_a_loop_of_them_ends(ada: Running) -> None:
     from ldap3 import MODIFY_ADD, MODIFY_DELETE
 
