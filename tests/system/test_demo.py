@@ -5,6 +5,7 @@ The numbers are read back with Polars from the folders that `status --json` name
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 import ssl
@@ -170,10 +171,14 @@ def test_every_acknowledged_image_is_developed_once_and_every_hostile_kind_ends_
 
 def test_the_printed_addresses_answer(stack, twice):
     trusted = ssl.create_default_context(cafile=stack.ca)
-    urls = re.findall(r"https?://127\.0\.0\.1:\d+(?:/docs)?(?=\s)", twice.second.text)
-    assert len(urls) >= 2
-    for url in urls:
-        assert httpx.get(url, verify=trusted, follow_redirects=True, timeout=30).status_code == 200, url
+    urls = set(re.findall(r"https://127\.0\.0\.1:\d+/(?:docs|dagster|mlflow)(?=\s)", twice.second.text))
+    assert {url.rsplit("/", 1)[1] for url in urls} == {"docs", "dagster", "mlflow"}
+    passwords = json.loads((stack.home / "secrets" / "demo-people.json").read_text())
+    with httpx.Client(verify=trusted, follow_redirects=True, timeout=30) as person:
+        form = {"name": "ada", "password": passwords["ada"]}
+        assert "You are <strong>ada</strong>" in person.post(f"{stack.url}/signin", data=form).text
+        for url in urls:
+            assert person.get(url, headers={"Accept": "text/html"}).status_code == 200, url
     image = re.search(r"(https://127\.0\.0\.1:\d+/v1/images/[a-z2-7]{26})", twice.second.text)
     assert image is not None
     answer = httpx.get(image[1], verify=trusted, headers={"Authorization": f"Bearer {stack.token('demo')}"}, timeout=30)
