@@ -63,6 +63,9 @@ class Signed:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request or WebSocket."""
+        if scope["type"] in ("http", "websocket"):
+            # The gateway speaks TLS, and an address that is made of this must too.
+            scope = {**scope, "scheme": "https" if scope["type"] == "http" else "wss"}
         if scope["type"] in ("http", "websocket") and scope["path"] != self._open:
             try:
                 scope = {**scope, **self._judge(scope)}

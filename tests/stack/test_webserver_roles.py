@@ -168,6 +168,13 @@ def test_asset_events_by_rest_are_for_administrators(server: TestClient, role: R
     assert server.post(path, json={}, headers=bearer(Role.ADMINISTRATOR)).status_code == 200
 
 
+def test_its_own_redirects_stay_on_tls(server: TestClient) -> None:
+    """Bug prevented: the pages' bare address led to plain HTTP, which the gateway does not speak."""
+    with TestClient(server.app, base_url="http://gateway.test") as plain:
+        answer = plain.get(PREFIX, headers=bearer(Role.VIEWER), follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (307, f"https://gateway.test{PREFIX}/")
+
+
 def test_only_the_probe_of_health_is_open(server: TestClient) -> None:
     assert server.get(f"{PREFIX}/server_info").status_code == 200
     assert server.get(f"{PREFIX}/server_info/../graphql", params={"query": "{ version }"}).status_code == 401
