@@ -175,8 +175,9 @@ def _body(route: Route) -> dict[str, Any]:
         # Passed on as it arrives: services count its bytes, and hold a bounded sum of them.
         return typed("filters.http.buffer.v3.BufferPerRoute", disabled=True)
     # Held whole before a service sees it, so that a slow sender holds none.
-    most = SMALL_BODY if route.body == "form" else 0
-    return typed("filters.http.buffer.v3.BufferPerRoute", buffer={"max_request_bytes": most or 1})
+    # Envoy takes no 0 for a body that may not be.
+    most = SMALL_BODY if route.body == "form" else 1
+    return typed("filters.http.buffer.v3.BufferPerRoute", buffer={"max_request_bytes": most})
 
 
 def _retries(route: Route) -> dict[str, Any]:

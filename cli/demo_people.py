@@ -97,9 +97,10 @@ def print_people(home: Path, console: Console) -> None:
     """Who may do what, as it was tried just now."""
     from rich.table import Table
 
-    table = Table(
-        "person", "group", "sends images", "sees Dagster", "launches runs", "changes it", "sees MLflow", box=None
-    )
+    table = Table(box=None)
+    for heading in ("person", "group", "sends images", "sees Dagster", "launches runs", "changes it", "sees MLflow"):
+        # A narrow window folds the headings, and never a name.
+        table.add_column(heading, no_wrap=heading in ("person", "group"))
     for one in try_all(home, make_people(home)):
         marks = ["yes" if may else "-" for may in (one.sends, one.sees, one.launches, one.changes, one.models)]
         table.add_row(one.name, one.group, *marks)

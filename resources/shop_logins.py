@@ -24,7 +24,7 @@ from resources.directory import Person
 from resources.postgres_roles import PostgresRoles
 from resources.postgres_standing import OWNER, read_standing
 from resources.shop import shop_errors
-from resources.shop_people import PersonRefused, person_name
+from resources.shop_people import PersonRefused, person_name, settle_login
 
 MARK = "darkroom: of the directory"
 _LOCK = 0x4C4F4749
@@ -140,23 +140,10 @@ def _changes(
 
 def _give_and_take(connection: psycopg.Connection, policy: Policy, change: LoginChange, password: str | None) -> None:
     who = sql.Identifier(change.name)
-    if change.new:
-        connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(who))
-    if change.new and password is not None:
-        verifier = connection.pgconn.encrypt_password(password.encode(), change.name.encode(), b"scram-sha-256")
-        connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(who, sql.Literal(verifier.decode())))
+    settle_login(connection, policy, change.name, change.groups, password if change.new else None)
     if not change.groups:
         connection.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(who))
     connection.execute(sql.SQL("COMMENT ON ROLE {} IS {}").format(who, sql.Literal(MARK)))
-    for group in policy.database_groups:
-        if group in change.groups:
-            # Not by SET ROLE: what a person does is done under their own name.
-            grant = sql.SQL("GRANT {} TO {} WITH INHERIT TRUE, SET FALSE, ADMIN FALSE")
-        elif group in change.had:
-            grant = sql.SQL("REVOKE {} FROM {}")
-        else:
-            continue
-        connection.execute(grant.format(sql.Identifier(group), who))
 
 
 def _remove(connection: psycopg.Connection, name: str) -> None:

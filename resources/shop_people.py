@@ -60,21 +60,28 @@ def put_person(dsn: str, policy: Policy, name: str, groups: Sequence[str], passw
     if unknown or not groups:
         named, valid = ", ".join(unknown) or "nothing", ", ".join(sorted(policy.database_groups))
         raise PersonRefused(f"{named} is no group with rights in the shop. Valid ones: {valid}.")
-    who = sql.Identifier(name)
     with shop_errors(f"Making the login {name}"), psycopg.connect(dsn) as connection:
-        if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,)).fetchone():
-            connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(who))
-        if password is not None:
-            verifier = connection.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256").decode()
-            connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(who, sql.Literal(verifier)))
-        for group in policy.database_groups:
-            if group in groups:
-                # Not by SET ROLE: what a person does is done under their own name.
-                grant = sql.SQL("GRANT {} TO {} WITH INHERIT TRUE, SET FALSE, ADMIN FALSE")
-            else:
-                grant = sql.SQL("REVOKE {} FROM {}")
-            connection.execute(grant.format(sql.Identifier(group), who))
+        settle_login(connection, policy, name, groups, password)
     PostgresRoles(dsn, policy).apply()
+
+
+def settle_login(
+    connection: psycopg.Connection, policy: Policy, name: str, groups: Sequence[str], password: str | None
+) -> None:
+    """Have a login in exactly these groups, in the caller's transaction; see `put_person`."""
+    who = sql.Identifier(name)
+    if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,)).fetchone():
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(who))
+    if password is not None:
+        verifier = connection.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256").decode()
+        connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(who, sql.Literal(verifier)))
+    for group in policy.database_groups:
+        if group in groups:
+            # Not by SET ROLE: what a person does is done under their own name.
+            grant = sql.SQL("GRANT {} TO {} WITH INHERIT TRUE, SET FALSE, ADMIN FALSE")
+        else:
+            grant = sql.SQL("REVOKE {} FROM {}")
+        connection.execute(grant.format(sql.Identifier(group), who))
 
 
 def remove_person(dsn: str, policy: Policy, name: str) -> bool:

@@ -37,8 +37,7 @@ def make_person(home: Path, name: str, groups: Sequence[str]) -> str:
     password = None if path.is_file() else secrets.token_urlsafe(PASSWORD_BYTES)
     put_person(stack_settings(home, "admin").postgres_dsn, load_policy(), name, groups, password)
     if password is not None:
-        # Any port and database: the port may be another one after a later `up`. No part needs escaping.
-        write_private(path, f"127.0.0.1:*:*:{name}:{password}\n")
+        _keep(home, name, password)
     return person_dsn(home, name)
 
 
@@ -64,8 +63,7 @@ def sync_people(home: Path) -> LoginPlan:
     plan = plan_logins(settings.postgres_dsn, policy, everyone)
     made = {one.name: secrets.token_urlsafe(PASSWORD_BYTES) for one in plan.changes if one.new}
     for name, password in made.items():
-        # Any port and database: the port may be another one after a later `up`. No part needs escaping.
-        write_private(_passfile(home, name), f"127.0.0.1:*:*:{name}:{password}\n")
+        _keep(home, name, password)
     done = apply_logins(settings.postgres_dsn, policy, everyone, made)
     for one in done.changes:
         if not one.groups:
@@ -110,6 +108,11 @@ def person_dsn(home: Path, name: str) -> str:
         sslrootcert=str(layout.ca),
         channel_binding="require",
     )
+
+
+def _keep(home: Path, name: str, password: str) -> None:
+    # Any port and database: the port may be another one after a later `up`. No part needs escaping.
+    write_private(_passfile(home, name), f"127.0.0.1:*:*:{name}:{password}\n")
 
 
 def _passfile(home: Path, name: str) -> Path:

@@ -10,9 +10,6 @@ may not sign in get one answer. Directory or PostgreSQL away: 503, and nobody is
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from time import perf_counter
@@ -37,6 +34,7 @@ from services.door.edge import Edge
 from services.door.health import ReadinessProbe
 from services.door.models import Readiness
 from services.door.problems import Kind, Problem
+from services.signin.bodies import basic_of, body_of, fields_of, oauth_refusal
 from services.signin.limits import Attempts
 from services.signin.page import POLICY, local_goal, sign_in_page, signed_in_page
 from services.signin.wiring import Edges, Metrics, SignIn, connect
@@ -44,9 +42,7 @@ from services.signin.wiring import Edges, Metrics, SignIn, connect
 COOKIE = "__Host-darkroom"
 PAGES = {"Dagster": "/dagster", "MLflow": "/mlflow"}
 """Where the gateway has pages for browsers."""
-LARGEST_BODY = 16 * 1024
 WRONG = "The name or the password is wrong."
-_FORM = "application/x-www-form-urlencoded"
 
 router = APIRouter()
 
@@ -132,7 +128,7 @@ Session = Annotated[str, Depends(session_of)]
 async def begin(request: Request, service: Parts) -> SignedIn:
     """A session for a name and a password (JSON), with a first token."""
     try:
-        given = Credentials.model_validate_json(await _body(request))
+        given = Credentials.model_validate_json(await body_of(request))
     except ValueError:
         raise Problem(Kind.MALFORMED, 'Send {"name": ..., "password": ...} as JSON.') from None
     person = await prove(service, request, given.name, given.password)
@@ -149,6 +145,7 @@ async def another(service: Parts, session: Session) -> Token:
 @router.delete("/v1/session", summary="Sign out", tags=["sessions"], status_code=204)
 async def end(service: Parts, session: Session) -> Response:
     """End the session; tokens that it gave run out within a minute."""
+    service.tokens.forget(session)
     await _held(service, lambda: service.edges.sessions.end(session))
     return Response(status_code=204)
 
@@ -156,17 +153,17 @@ async def end(service: Parts, session: Session) -> Response:
 @router.post("/v1/oauth/token", summary="A token for a machine", tags=["machines"])
 async def machine(request: Request, service: Parts, authorization: Annotated[str | None, Header()] = None) -> Response:
     """The client credentials grant of OAuth 2 (RFC 6749, 4.4); machines are entries of the directory, too."""
-    fields = await _fields(request)
+    fields = await fields_of(request)
     if fields.get("grant_type") != "client_credentials":
-        return _oauth_refusal("unsupported_grant_type", 400)
-    name, secret = _basic(authorization) or (fields.get("client_id", ""), fields.get("client_secret", ""))
+        return oauth_refusal("unsupported_grant_type", 400)
+    name, secret = basic_of(authorization) or (fields.get("client_id", ""), fields.get("client_secret", ""))
     try:
         person = await prove(service, request, name, secret)
     except Problem as problem:
         if problem.kind is not Kind.WRONG_CREDENTIALS:
             raise
         rendering.told(request.scope.get("darkroom.request"), problem)
-        return _oauth_refusal("invalid_client", 401)
+        return oauth_refusal("invalid_client", 401)
     made = await _token(service, person)
     told = {"access_token": made.token, "token_type": "Bearer", "expires_in": made.expires_in}
     return JSONResponse(told, headers={"Cache-Control": "no-store"})
@@ -232,7 +229,7 @@ async def page(request: Request, service: Parts, next: str | None = None) -> Res
 async def sign_in(request: Request, service: Parts) -> Response:
     """Sign in from the page: a cookie, and on to where the person wanted to go."""
     _insist_on_own_page(request)
-    fields = await _fields(request)
+    fields = await fields_of(request)
     goal, name = local_goal(fields.get("next")), fields.get("name", "")
     try:
         person = await prove(service, request, name, fields.get("password", ""))
@@ -367,45 +364,6 @@ async def _held(service: SignIn, question: Callable[[], Any]) -> Any:
         raise Problem(
             Kind.SESSIONS_AWAY, "Sessions cannot be looked up now. Try again.", retry_after=5, log=str(error)
         ) from None
-
-
-async def _body(request: Request) -> bytes:
-    """The body, bounded whatever it announces."""
-    found = bytearray()
-    async for part in request.stream():
-        found += part
-        if len(found) > LARGEST_BODY:
-            raise Problem(Kind.BODY_TOO_LARGE, f"At most {LARGEST_BODY} bytes are taken here.")
-    return bytes(found)
-
-
-async def _fields(request: Request) -> dict[str, str]:
-    """The fields of a form, the last of each name."""
-    from urllib.parse import parse_qsl
-
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != _FORM:
-        raise Problem(Kind.MALFORMED, f"Send a form: {_FORM}.")
-    try:
-        return dict(parse_qsl((await _body(request)).decode(), keep_blank_values=True, max_num_fields=20))
-    except ValueError:
-        raise Problem(Kind.MALFORMED, "The form cannot be read.") from None
-
-
-def _basic(authorization: str | None) -> tuple[str, str] | None:
-    scheme, _, text = (authorization or "").partition(" ")
-    if scheme.lower() != "basic":
-        return None
-    try:
-        name, _, secret = base64.b64decode(text, validate=True).decode().partition(":")
-    except (binascii.Error, ValueError):
-        return "", ""
-    return name, secret
-
-
-def _oauth_refusal(error: str, status: int) -> Response:
-    headers = {"Cache-Control": "no-store"} | ({"WWW-Authenticate": 'Basic realm="darkroom"'} if status == 401 else {})
-    return Response(json.dumps({"error": error}), status, headers, "application/json")
 
 
 def _insist_on_own_page(request: Request) -> None:
