@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from access.dagster_roles import may, role_of
-from access.kafka_acls import EVERY, acl_rules
+from access.kafka_acls import EVERY, acl_rules, group_rules
 from access.policy import Policy, PolicyError
 from access.postgres_grants import rights
 
@@ -18,6 +18,7 @@ EVERYONE = "everyone"
 ALL = "everything"
 """The verb of Kafka's super users, whom no rule limits."""
 TOPIC, CONSUMERS = "topic", "consumer group"
+_KAFKA_KINDS = {"TOPIC": TOPIC, "GROUP": CONSUMERS, "CLUSTER": "cluster"}
 ROUTE, MUTATION = "route", "mutation"
 
 
@@ -73,13 +74,13 @@ def grants(policy: Policy, topics: Mapping[str, str]) -> list[Grant]:
         if identity.kafka_super_user
         for kind in (TOPIC, CONSUMERS)
     }
-    for rule in acl_rules(policy, topics):
+    for rule in (*acl_rules(policy, topics), *group_rules(policy, topics)):
         every = rule.name == EVERY
         found.add(
             Grant(
-                rule.principal.removeprefix("User:"),
+                rule.principal.split(":", 1)[1],
                 "kafka",
-                TOPIC if rule.resource_type == "TOPIC" else CONSUMERS,
+                _KAFKA_KINDS[rule.resource_type],
                 "" if every else rule.name,
                 rule.operation,
                 prefix=every or rule.pattern == "PREFIXED",

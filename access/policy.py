@@ -6,6 +6,7 @@ pen is an error and never a right that is silently missing or granted.
 
 from __future__ import annotations
 
+from hashlib import sha256
 from importlib import resources
 from typing import Annotated, Literal, get_args
 
@@ -45,18 +46,22 @@ class _Model(BaseModel):
 
 
 class KafkaRight(_Model):
-    """Operations on one topic, on every consumer group whose name begins with a prefix, or on every group at all."""
+    """Operations on one topic, on consumer groups whose name begins with a prefix, on every group, or on the cluster.
+
+    DESCRIBE of the cluster lets one read its access rules and its list of groups.
+    """
 
     topic: str | None = None
     group_prefix: str | None = None
     every_group: Literal[True] | None = None
+    cluster: Literal[True] | None = None
     allow: tuple[KafkaOperation, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _one_resource(self) -> KafkaRight:
-        named = [one for one in (self.topic, self.group_prefix, self.every_group) if one is not None]
+        named = [one for one in (self.topic, self.group_prefix, self.every_group, self.cluster) if one is not None]
         if len(named) != 1:
-            raise ValueError("names exactly one of: topic, group_prefix, every_group")
+            raise ValueError("names exactly one of: topic, group_prefix, every_group, cluster")
         if "" in named:
             raise ValueError("an empty name would mean every one; of groups, `every_group: true` says so")
         return self
@@ -136,6 +141,7 @@ class Group(_Model):
     """
 
     note: str
+    kafka: tuple[KafkaRight, ...] = ()
     postgres: tuple[DatabaseRight, ...] = ()
     databricks: tuple[DatabricksRight, ...] = ()
     session: SessionSettings | None = None
@@ -219,6 +225,16 @@ class Policy(_Model):
         if unknown:
             raise ValueError(f"routes or roles for groups that are not there: {', '.join(unknown)}")
         return self
+
+    @property
+    def digest(self) -> str:
+        """What differs as soon as the policy says something else: 16 hexadecimal digits."""
+        return sha256(self.model_dump_json(by_alias=True).encode()).hexdigest()[:16]
+
+    @property
+    def stream_groups(self) -> dict[str, Group]:
+        """The groups with rights on topics, by name."""
+        return {name: group for name, group in self.groups.items() if group.kafka}
 
     @property
     def database_groups(self) -> dict[str, Group]:

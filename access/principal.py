@@ -28,6 +28,8 @@ RESERVED_SUBJECTS = frozenset(
 """Names of services. All sources of identity share one namespace (Kafka took a token with `sub: admin` for its super
 user in a trial), so no issuer may give them to a person."""
 
+KAFKA_CLAIM = "kafka_principal"
+"""The claim of a token that Kafka takes for its holder's name."""
 LONGEST_NAME = 256
 MOST_GROUPS = 200
 
@@ -38,6 +40,11 @@ class Principal:
 
     subject: str
     groups: tuple[str, ...]
+
+
+def kafka_principal(subject: str) -> str:
+    """A person's name at Kafka; no certificate of a service has one that begins so."""
+    return f"person:{subject}"
 
 
 def check_names(subject: object, groups: object) -> Principal:

@@ -23,7 +23,7 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from access.principal import check_names
+from access.principal import KAFKA_CLAIM, check_names, kafka_principal
 from access.tokens import ALGORITHM
 
 
@@ -143,6 +143,7 @@ class Signer:
             "aud": self._audience,
             "sub": principal.subject,
             "groups": list(principal.groups),
+            KAFKA_CLAIM: kafka_principal(principal.subject),
             "iat": issued,
             "exp": issued + ttl,
         }

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from resources.failures import PermanentFailure, TransientFailure
@@ -66,6 +67,16 @@ def client_config(settings: Settings) -> dict[str, str]:
     if settings.kafka_key:
         config["ssl.key.location"] = str(settings.kafka_key)
     return {**config, **settings.kafka_extra}
+
+
+def person_config(bootstrap: str, ca: Path) -> dict[str, str]:
+    """librdkafka properties of a person's client; its `oauth_cb` brings a token of sign-in's, anew before it ends."""
+    return {
+        "bootstrap.servers": bootstrap,
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanisms": "OAUTHBEARER",
+        "ssl.ca.location": str(ca),
+    }
 
 
 def producer_config(settings: Settings) -> dict[str, str]:
@@ -165,7 +176,7 @@ class Admin:
                 )
                 return {tp.partition: future.result().offset for tp, future in answers.items()}
 
-            return self._ask(f"the watermarks of topic {topic!r}", ask)
+            return self.ask(f"the watermarks of topic {topic!r}", ask)
 
         low = offsets(OffsetSpec.earliest())
         high = offsets(OffsetSpec.latest())
@@ -199,7 +210,7 @@ class Admin:
                 done.result()
             return differing
 
-        return self._ask(f"to set properties of topic {topic!r}", ask)
+        return self.ask(f"to set properties of topic {topic!r}", ask)
 
     def create_topic(self, topic: str, partitions: int, config: dict[str, str]) -> bool:
         """Make a topic with the cluster's default replication; False when it is there already."""
@@ -216,11 +227,11 @@ class Admin:
                 raise
             return True
 
-        return self._ask(f"to make topic {topic!r}", ask)
+        return self.ask(f"to make topic {topic!r}", ask)
 
     def delete_topic(self, topic: str) -> None:
         """Delete a topic and all its records."""
-        self._ask(
+        self.ask(
             f"to delete topic {topic!r}",
             lambda timeout: self.client.delete_topics([topic], request_timeout=timeout)[topic].result(),
         )
@@ -232,14 +243,22 @@ class Admin:
             future: Future[Any] = self.client.describe_topics(TopicCollection([topic]), request_timeout=timeout)[topic]
             return future.result()
 
-        described = self._ask(f"what topic {topic!r} is", ask, topic)
+        described = self.ask(f"what topic {topic!r} is", ask, topic)
         # Printed, it would be in librdkafka's plain base64; Java prints the URL-safe one, and so do we.
         uuid = described.topic_id
         topic_id = topic_id_of(uuid.get_most_significant_bits(), uuid.get_least_significant_bits())
         return str(topic_id), [p.id for p in described.partitions]
 
-    def _ask(self, what: str, ask: Callable[[float], _T], topic: str = "") -> _T:
-        """Ask until answered or the time is up: a broker that has just started answers with errors that pass."""
+    def ask(self, what: str, ask: Callable[[float], _T], topic: str = "") -> _T:
+        """Ask until answered or the time is up: a broker that has just started answers with errors that pass.
+
+        Args:
+            what: what is asked, for an error.
+            ask: asks once; its argument is how many seconds are left.
+
+        Raises:
+            KafkaUnavailable, KafkaRefused, TopicMissing: it never answered, or refused.
+        """
         from confluent_kafka import KafkaException
 
         deadline = time.monotonic() + self._settings.kafka_timeout_seconds

@@ -1,9 +1,11 @@
 """Apache Kafka of the stack: one KRaft node, broker and controller in one, formatted and configured.
 
-TLS 1.3 on every listener, the controller's too; every client is known by its certificate, whose common name is the
-principal; what no rule allows is refused. The voter is named in the configuration (a static quorum), so that the
-controller's port may change between two starts. Limit: one node, so "acknowledged" means written by one process; a kill
-loses nothing, the loss of the disk does.
+TLS 1.3 on every listener, the controller's too. A service is known by its certificate, whose common name is the
+principal; a person, on a listener of their own, by a token of sign-in's, in which the principal is a claim of its own
+(`access.principal`), so that no person can have a service's name. What no rule allows is refused.
+
+The voter is named in the configuration (a static quorum), so that the controller's port may change between two starts.
+Limit: one node, so "acknowledged" means written by one process; a kill loses nothing, the loss of the disk does.
 """
 
 from __future__ import annotations
@@ -16,12 +18,14 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
+from access.principal import KAFKA_CLAIM
 from resources.kafka import MAX_RECORD_BYTES
 from resources.settings import MEBIBYTE, Settings
 from stack.errors import StackError
 from stack.paths import Layout, write_private
 
 HEAP = "256m"
+_OAUTH = "org.apache.kafka.common.security.oauthbearer"
 
 LOG4J = """\
 <?xml version="1.0" encoding="UTF-8"?>
@@ -69,6 +73,8 @@ def command(layout: Layout, settings: Settings) -> list[str]:
         f"-Xmx{HEAP}",
         "-Xms64m",
         "-XX:+ExitOnOutOfMemoryError",
+        # From here, and nowhere else, come the keys that people's tokens are verified with.
+        f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={settings.jwks_path.as_uri()}",
         f"-Dlog4j2.configurationFile={(layout.kafka / 'log4j2.xml').as_uri()}",
         "-cp",
         f"{jars(settings)}/*",
@@ -98,14 +104,15 @@ def configuration(
     layout: Layout, settings: Settings, ports: Mapping[str, int], super_users: list[str]
 ) -> dict[str, str]:
     """The broker's configuration, by name."""
-    client, controller = ports["kafka"], ports["kafka-controller"]
+    client, people, controller = ports["kafka"], ports["kafka-people"], ports["kafka-controller"]
+    tokens = "listener.name.people.oauthbearer"
     values: dict[str, object] = {
         "process.roles": "broker,controller",
         "node.id": 1,
         "controller.quorum.voters": f"1@127.0.0.1:{controller}",
-        "listeners": f"CLIENT://127.0.0.1:{client},CONTROLLER://127.0.0.1:{controller}",
-        "advertised.listeners": f"CLIENT://127.0.0.1:{client}",
-        "listener.security.protocol.map": "CLIENT:SSL,CONTROLLER:SSL",
+        "listeners": f"CLIENT://127.0.0.1:{client},PEOPLE://127.0.0.1:{people},CONTROLLER://127.0.0.1:{controller}",
+        "advertised.listeners": f"CLIENT://127.0.0.1:{client},PEOPLE://127.0.0.1:{people}",
+        "listener.security.protocol.map": "CLIENT:SSL,PEOPLE:SASL_SSL,CONTROLLER:SSL",
         "inter.broker.listener.name": "CLIENT",
         "controller.listener.names": "CONTROLLER",
         "log.dirs": data_of(layout),
@@ -118,6 +125,18 @@ def configuration(
         "ssl.enabled.protocols": "TLSv1.3",
         # Only a name that is nothing but a common name becomes a principal of ours.
         "ssl.principal.mapping.rules": "RULE:^CN=([a-z0-9-]+)$/$1/,DEFAULT",
+        # People by their tokens.
+        "listener.name.people.ssl.client.auth": "none",
+        "listener.name.people.sasl.enabled.mechanisms": "OAUTHBEARER",
+        f"{tokens}.sasl.server.callback.handler.class": f"{_OAUTH}.OAuthBearerValidatorCallbackHandler",
+        # The claim is a string that nothing uses; without it the module takes itself for a client's, and fails.
+        f"{tokens}.sasl.jaas.config": f'{_OAUTH}.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="-";',
+        f"{tokens}.sasl.oauthbearer.jwks.endpoint.url": settings.jwks_path.as_uri(),
+        f"{tokens}.sasl.oauthbearer.expected.issuer": settings.token_issuer,
+        f"{tokens}.sasl.oauthbearer.expected.audience": settings.token_audience,
+        f"{tokens}.sasl.oauthbearer.sub.claim.name": KAFKA_CLAIM,
+        # A connection ends with its token, unless its client brings the next one.
+        f"{tokens}.connections.max.reauth.ms": settings.token_seconds * 1000,
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "allow.everyone.if.no.acl.found": "false",
         "super.users": ";".join(super_users),

@@ -26,6 +26,7 @@ from stack.state import StackState, identity_overrides, mlflow_store
 PORTS = (
     "postgres",
     "kafka",
+    "kafka-people",
     "kafka-controller",
     "s3",
     "directory",

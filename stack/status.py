@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from resources.kafka import MAX_RECORD_BYTES, client_config
+from resources.kafka import MAX_RECORD_BYTES, client_config, person_config
 from resources.settings import Settings, load_settings
 from stack.errors import StackError
 from stack.gateway import GATEWAY
@@ -43,6 +43,7 @@ def describe(home: Path) -> dict[str, Any]:
         "kafka": {
             "topic": settings.topic,
             "config": {**client_config(settings), "message.max.bytes": str(MAX_RECORD_BYTES)},
+            "people": _for_people(layout, state),
         },
         "lake": {
             "root": settings.lake_root,
@@ -56,6 +57,12 @@ def describe(home: Path) -> dict[str, Any]:
         "streams": {"url": stream_url(state), **_asking(layout)},
         "recogniser": {"url": _url(state, RECOGNISER), "ca": str(layout.ca)},
     }
+
+
+def _for_people(layout: Layout, state: StackState) -> dict[str, str] | None:
+    """Kafka's door for people; None in a home of before it."""
+    port = state.ports.get("kafka-people")
+    return None if port is None else person_config(f"127.0.0.1:{port}", layout.ca)
 
 
 def _asking(layout: Layout) -> dict[str, str]:

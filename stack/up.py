@@ -19,13 +19,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from access.kafka_acls import acl_rules, super_users
+from access.kafka_acls import super_users
 from access.policy import load_policy
 from resources.kafka import ensure_topic
+from resources.kafka_rights import KafkaRights
 from resources.lake_check import check_lake
 from resources.settings import load_settings
-from resources.topics import topic_settings, topics
-from stack import ca, dagster_home, directory, gateway, kafka, kafka_admin, postgres, s3, spark_cluster
+from resources.topics import topics
+from stack import ca, dagster_home, directory, gateway, kafka, postgres, s3, spark_cluster
 from stack.doctor import insist
 from stack.errors import ServiceFailed
 from stack.health import Health, Probes
@@ -161,7 +162,7 @@ class _Start:
             kill(left)
 
     def _choose_ports(self, running: set[str]) -> None:
-        serving = {"kafka", "kafka-controller"} if "kafka" in running else set()
+        serving = {"kafka", "kafka-people", "kafka-controller"} if "kafka" in running else set()
         serving |= running & set(PORTS)
         state = self._state
         before = dict(state.ports)
@@ -247,8 +248,8 @@ class _Start:
         if name == "kafka":
             for topic in topics(self._admin):
                 ensure_topic(self._admin, topic.name)
-            rules = acl_rules(self._policy, topic_settings(self._admin))
-            kafka_admin.apply_rules(kafka_admin.admin_client(self._admin), self._admin, rules)
+            # Who is in which group is asked later, once the directory runs.
+            KafkaRights(self._admin, self._policy).apply()
 
     def _wait(self, name: str, since: float) -> None:
         deadline = time.monotonic() + self._timeout

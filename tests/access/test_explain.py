@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from access.explain import ALL, Grant, about, grants
-from access.kafka_acls import acl_rules
+from access.kafka_acls import acl_rules, group_rules
 from access.policy import PolicyError, load_policy, parse_policy
 from access.postgres_grants import rights
 from tests.access.test_policy import GROUP, ONE, TOPICS
@@ -19,7 +19,7 @@ def test_every_rule_and_right_of_the_shipped_policy_is_a_grant_and_nothing_else_
     policy = load_policy()
     listed = grants(policy, TOPICS)
     kafka = [grant for grant in listed if grant.point == "kafka" and grant.verb != ALL]
-    assert len(kafka) == len(acl_rules(policy, TOPICS))
+    assert len(kafka) == len(acl_rules(policy, TOPICS)) + len(group_rules(policy, TOPICS))
     inside = {right for right in rights(policy) if right.kind not in ("database", "schema")}
     assert {(grant.holder, grant.name, grant.verb, grant.column) for grant in listed if grant.point == "postgres"} == {
         (right.role, right.name, right.verb, right.column) for right in inside
