@@ -39,7 +39,8 @@ def gateway(policy: Policy, edge: Edge) -> dict[str, Any]:
     """Envoy's bootstrap (v3), to be written as JSON. Routes to a service that `edge` does not have are left out."""
     routes = [route for route in policy.routes if route.service in edge.backends]
     return {
-        "node": {"id": "darkroom-gateway", "cluster": "darkroom"},
+        # Envoy tells it to whoever may ask (its /server_info), so that drift is found.
+        "node": {"id": "darkroom-gateway", "cluster": "darkroom", "metadata": {"policy": policy.digest}},
         "admin": {"address": {"pipe": {"path": str(edge.admin), "mode": 0o600}}},
         "overload_manager": _overload(),
         "static_resources": {

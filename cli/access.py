@@ -7,8 +7,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
-from cli.context import current_people, current_settings, output, plainly
+from cli.context import current_home, current_people, current_settings, messages, output, plainly
 
 if TYPE_CHECKING:
     from access.explain import Grant
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
 access_commands = typer.Typer(
     no_args_is_help=True,
-    help="The one policy: who may do what, and why. It reads access/policy.yaml and asks no server what stands there; "
-    "`darkroom shop rights` compares the database with it.",
+    help="The one policy: who may do what, and why (show, explain); and what differs from it where it is enforced "
+    "(plan), to be put right (apply).",
 )
 
 
@@ -26,6 +27,8 @@ def register(app: typer.Typer) -> None:
     app.add_typer(access_commands, name="access")
     access_commands.command("show")(show)
     access_commands.command("explain")(explain)
+    access_commands.command("plan")(plan)
+    access_commands.command("apply")(apply)
 
 
 @plainly
@@ -90,11 +93,49 @@ def explain(
             )
         may = ", ".join(sorted({grant.holder for grant in possible}))
         console.print(f"Who may: {may}.", soft_wrap=True, markup=False)
-    if person and any(grant.point == "postgres" for grant in possible):
-        console.print(
-            "The database follows the directory when somebody says so: `darkroom shop people` shows what differs.",
-            soft_wrap=True,
-        )
+
+
+@plainly
+def plan(
+    check: Annotated[bool, typer.Option("--check", help="End with code 1 where anything differs or is away.")] = False,
+) -> None:
+    """Say what differs from the policy and the directory, at every point where it is enforced. Changes nothing."""
+    if _plan() and check:
+        raise typer.Exit(1)
+
+
+@plainly
+def apply(
+    yes: Annotated[bool, typer.Option("--yes", help="Do it. Without this, only say what would be done.")] = False,
+) -> None:
+    """Make what stands the policy's and the directory's, point by point in a safe order. A dry run by default."""
+    from stack.access import apply as put_right
+
+    console = output()
+    if not yes:
+        if _plan():
+            console.print("Nothing was changed. Do it with --yes.")
+        return
+    done = 0
+    for told in put_right(current_home(), messages()):
+        console.print(f"put right, {told.point}: {told.sentence}", soft_wrap=True, markup=False)
+        done += 1
+    console.print(f"{done} differences are put right." if done else "Nothing differed.")
+
+
+def _plan() -> bool:
+    """Print what differs; whether anything does, or is away."""
+    from stack.access import compare
+
+    console, found = output(), False
+    for point, differences in compare(current_home()):
+        if not differences:
+            console.print(f"[green]ok[/] {point}: as the policy says")
+        for told in differences:
+            found = True
+            mark = "[red]away[/]" if told.away else "[yellow]differs[/]"
+            console.print(f"{mark} {point}: {escape(told.sentence)}", soft_wrap=True)
+    return found
 
 
 def _grants(policy: Policy) -> list[Grant]:

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from platform_assets.access.access_policy import access_policy, access_policy_job, postgres_as_the_policy_says
+from platform_assets.access.access_policy import access_policy, access_policy_checks, access_policy_job
 from platform_assets.images import (
     backfill,
     checks,
@@ -31,7 +31,7 @@ from sensors.kafka_offsets import kafka_offsets
 from sensors.learning import LEARNING_SENSORS, NIGHTLY_SCHEDULES
 from sensors.messages import messages_waiting
 from sensors.run_failures import run_failures
-from sensors.schedules import hourly_shop, hourly_upkeep, nightly_access
+from sensors.schedules import hourly_access, hourly_shop, hourly_upkeep
 from sensors.shop_changes import shop_changes
 
 defs = dg.Definitions(
@@ -69,7 +69,7 @@ defs = dg.Definitions(
         item_checks.item_events_checks,
         item_checks.dim_item_checks,
         insights.insight_checks,
-        postgres_as_the_policy_says,
+        access_policy_checks,
     ],
     jobs=[
         live_images,
@@ -84,7 +84,7 @@ defs = dg.Definitions(
         access_policy_job,
     ],
     sensors=[kafka_offsets, *LEARNING_SENSORS, messages_waiting, shop_changes, run_failures],
-    schedules=[hourly_upkeep, *NIGHTLY_SCHEDULES, hourly_shop, nightly_access],
+    schedules=[hourly_upkeep, *NIGHTLY_SCHEDULES, hourly_shop, hourly_access],
     resources=resource_defs(),
     # One process a run: starting one costs five CPU-seconds, more than most steps.
     executor=dg.in_process_executor,

@@ -13,13 +13,16 @@ from pydantic import Field
 from resources.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from resources.compute import Compute
     from resources.decoding import DecodePool
+    from resources.enforcement import PointName
+    from resources.failures import PlatformFailure
     from resources.kafka import TopicState
     from resources.keys import KeyStore
     from resources.lake import Lake
     from resources.postgres import ImageStatus
-    from resources.postgres_roles import PostgresRoles
     from resources.registry import Registry
 
 
@@ -155,23 +158,54 @@ class ShopResource(dg.ConfigurableResource):
         return found
 
 
-class PostgresRolesResource(dg.ConfigurableResource):
-    """Roles and rights in PostgreSQL, beside the policy that this distribution carries."""
+class EnforcementResource(dg.ConfigurableResource):
+    """The points where the policy that this distribution carries is enforced."""
 
     settings: dg.ResourceDependency[SettingsResource]
 
-    @property
-    def may_apply(self) -> bool:
-        """Whether there is a login to apply with; without one, the policy is only compared."""
-        return bool(self.settings.load().policy_dsn)
+    def digest(self) -> str:
+        """Which policy this is."""
+        from access.policy import load_policy
 
-    def open(self) -> "PostgresRoles":
-        """A handle on roles and rights; connects when used: as policy_dsn, or as a login that can only look."""
+        return load_policy().digest
+
+    def compare(self) -> "Iterator[tuple[PointName, list[str] | PlatformFailure]]":
+        """What differs at each point that the settings reach, as sentences; or why it cannot be asked."""
+        from access.policy import load_policy
+        from resources.enforcement import everybody_of, points
+        from resources.failures import PlatformFailure
+
+        settings = self.settings.load()
+        dsn = settings.policy_dsn or settings.shop_dsn
+        for point in points(settings, load_policy(), dsn, everybody_of(settings)):
+            try:
+                yield point.name, list(point.differences())
+            except PlatformFailure as error:
+                yield point.name, error
+
+    def apply(self) -> list[str]:
+        """Put PostgreSQL to the policy, where there is a login to apply with (`policy_dsn`). Returns what was done.
+
+        Raises:
+            RightsUnavailable, RightsRefused: see `PostgresRoles.apply`.
+        """
         from access.policy import load_policy
         from resources.postgres_roles import PostgresRoles
 
-        settings = self.settings.load()
-        return PostgresRoles(settings.policy_dsn or settings.shop_dsn, load_policy())
+        dsn = self.settings.load().policy_dsn
+        return [change.sentence for change in PostgresRoles(dsn, load_policy()).apply()] if dsn else []
+
+    def held(self) -> list[tuple[str, str, int]]:
+        """How many rights the policy gives: holder, enforcement point, count."""
+        from collections import Counter
+
+        from access.explain import grants
+        from access.policy import load_policy
+        from resources.topics import topic_settings
+
+        given = grants(load_policy(), topic_settings(self.settings.load()))
+        counted = Counter((grant.holder, str(grant.point)) for grant in given)
+        return [(holder, point, count) for (holder, point), count in sorted(counted.items())]
 
 
 def resource_defs(overrides: dict[str, Any] | None = None) -> dict[str, dg.ConfigurableResource]:
@@ -185,6 +219,6 @@ def resource_defs(overrides: dict[str, Any] | None = None) -> dict[str, dg.Confi
         "status": StatusResource(settings=settings),
         "compute": ComputeResource(settings=settings),
         "registry": RegistryResource(settings=settings),
-        "postgres_roles": PostgresRolesResource(settings=settings),
+        "enforcement": EnforcementResource(settings=settings),
         "shop": ShopResource(settings=settings),
     }

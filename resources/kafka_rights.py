@@ -67,14 +67,17 @@ class KafkaRights:
         """
         return self._differences(Admin(self._settings))
 
-    def apply(self) -> tuple[RuleChange, ...]:
+    def apply(self, changes: Iterable[RuleChange] | None = None) -> tuple[RuleChange, ...]:
         """Put the rules to what the policy says. Returns what was done; a broken-off call is finished by the next.
+
+        Args:
+            changes: those of a plan to make; by default all.
 
         Raises:
             KafkaUnavailable, KafkaRefused: the broker is away, or this identity may not change its rules.
         """
         admin = Admin(self._settings)
-        changes = self._differences(admin)
+        changes = self._differences(admin) if changes is None else tuple(changes)
         missing = [_binding(change.rule) for change in changes if change.missing]
         surplus = [_filter(change.rule) for change in changes if not change.missing]
         if missing:

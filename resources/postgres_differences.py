@@ -30,9 +30,7 @@ def differences(policy: Policy, standing: Standing) -> Iterator[Change]:
     """What differs between the policy and what stands, in the order in which it can be put right."""
     wanted = roles(policy)
     people = standing.people(list(policy.database_groups), list(policy.identities))
-    settings = {role.name: role.settings for role in wanted}
-    for person, groups in people.items():
-        settings[person] = session_settings(policy.groups[group].session for group in groups)
+    settings = {role.name: role.settings for role in wanted} | _of_people(policy, people)
     yield from _roles([*wanted, *(Role(person, True) for person in people), Role(OWNER, False)], standing)
     yield from _memberships(policy, people, standing)
     yield from _owners(standing)
@@ -44,6 +42,18 @@ def differences(policy: Policy, standing: Standing) -> Iterator[Change]:
             f"trigger {trigger} of {table} is not always on",
             sql.SQL("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}").format(_table(table), sql.Identifier(trigger)),
         )
+
+
+def person_sessions(policy: Policy, standing: Standing, person: str) -> Iterator[Change]:
+    """What one person's sessions should begin with and do not."""
+    people = standing.people(list(policy.database_groups), list(policy.identities))
+    yield from _settings({person: _of_people(policy, people).get(person, ())}, standing)
+
+
+def _of_people(policy: Policy, people: dict[str, list[str]]) -> dict[str, tuple[tuple[str, str], ...]]:
+    return {
+        person: session_settings(policy.groups[group].session for group in groups) for person, groups in people.items()
+    }
 
 
 def _roles(wanted: Sequence[Role], standing: Standing) -> Iterator[Change]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 
 class PeopleSettings(BaseModel):
@@ -96,3 +97,18 @@ class PeopleSettings(BaseModel):
         description="Longest wait for one answer of the directory. Too high: sign-in hangs so long while a host is "
         "gone. Too low: a busy directory lets nobody in.",
     )
+    policy_holders: dict[str, Path] = Field(
+        default_factory=dict,
+        description="Unix sockets at which the gateway and Dagster's web servers say which policy they hold, by name; "
+        "empty: they are not asked. A wrong one: the check of that name is red.",
+    )
+    access_seconds: Annotated[int, Field(ge=5, le=600)] = Field(
+        default=20,
+        description="How long after the directory's last look people's logins and rules at Kafka follow it again. Too "
+        "high: who left a group is in the database so long. Too low: the directory lists everybody all the time.",
+    )
+
+    @field_validator("policy_holders", mode="before")
+    @classmethod
+    def _as_json(cls, value: object) -> object:
+        return json.loads(value) if isinstance(value, str) else value

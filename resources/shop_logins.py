@@ -21,7 +21,7 @@ from psycopg import sql
 from access.policy import Policy
 from access.postgres_grants import schemas
 from resources.directory import Person
-from resources.postgres_roles import PostgresRoles
+from resources.postgres_differences import person_sessions
 from resources.postgres_standing import OWNER, read_standing
 from resources.shop import shop_errors
 from resources.shop_people import PersonRefused, person_name, settle_login
@@ -111,6 +111,12 @@ def apply_logins(
         changes = tuple(_changes(connection, policy, wanted))
         for change in changes:
             _give_and_take(connection, policy, change, (passwords or {}).get(change.name))
+        # What a session begins with goes with the groups.
+        standing = read_standing(connection, schemas(policy))
+        for change in changes:
+            if change.groups:
+                for setting in person_sessions(policy, standing, change.name):
+                    connection.execute(setting.statement)
         connection.commit()
         for change in changes:
             if set(change.had) - set(change.groups) or not change.groups:
@@ -119,8 +125,6 @@ def apply_logins(
         for change in changes:
             if not change.groups:
                 _remove(connection, change.name)
-    # What a session begins with goes with the groups.
-    PostgresRoles(dsn, policy).apply()
     return LoginPlan(changes, refused)
 
 

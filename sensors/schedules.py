@@ -1,6 +1,6 @@
-"""What the clock wakes: upkeep of the tables and the shop, hourly; comparing rights with the policy, nightly.
+"""What the clock wakes: upkeep of the tables and the shop, and comparing rights with the policy, hourly.
 
-It runs at seven minutes past, away from the full hour, when topic segments roll and days begin.
+They run at seven minutes past, away from the full hour, when topic segments roll and days begin.
 """
 
 import dagster as dg
@@ -27,11 +27,11 @@ hourly_shop = dg.ScheduleDefinition(
     description="Brings the shop's tables up to date and checks them, also where no change was noticed.",
 )
 
-nightly_access = dg.ScheduleDefinition(
-    name="nightly_access",
+hourly_access = dg.ScheduleDefinition(
+    name="hourly_access",
     job_name=ACCESS_JOB,
-    cron_schedule="23 3 * * *",
+    cron_schedule="52 * * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Compares roles and rights in PostgreSQL with the policy; the check is red when they drifted.",
+    description="Compares rights with the policy at every enforcement point; a check is red where they drifted.",
 )

@@ -16,8 +16,9 @@ import psycopg
 from access.signer import SignerNotReady
 from resources.settings import Settings
 from stack import directory, gateway, kafka_admin, postgres, s3, spark_cluster
+from stack.access_keeper import read_sign
 from stack.paths import Layout
-from stack.services import RECOGNISER, SIGNIN, STREAMS, UPLOADS, WEBSERVERS, code_socket, webserver_socket
+from stack.services import KEEPER, RECOGNISER, SIGNIN, STREAMS, UPLOADS, WEBSERVERS, code_socket, webserver_socket
 from stack.signing import OWNERS_GROUPS, signer
 from stack.state import DAGSTER_DATABASE, StackState, postgres_dsn
 from stack.webserver import PREFIX
@@ -63,6 +64,7 @@ class Probes:
             **dict.fromkeys(WEBSERVERS, lambda: self._webserver(name)),
             "mlflow": self._mlflow,
             **dict.fromkeys((*UPLOADS, *STREAMS, RECOGNISER, *SIGNIN), lambda: self._door(name)),
+            KEEPER: lambda: self._keeper(since),
             gateway.GATEWAY: self._gateway,
         }
         return probes[name]()
@@ -154,6 +156,15 @@ class Probes:
         except (httpx.HTTPError, OSError) as error:
             return Health(False, f"{url}: {error or type(error).__name__}")
         return Health(True) if answer.is_success else Health(False, f"{url} answered {answer.status_code}")
+
+    def _keeper(self, since: float) -> Health:
+        sign = read_sign(self._layout)
+        if sign is None or sign.at < since:
+            return Health(False, "it has not looked at the directory yet")
+        age = time.time() - sign.at
+        if age > self._admin.access_seconds + HEARTBEAT_SECONDS:
+            return Health(False, f"it looked last {age:.0f} s ago")
+        return Health(not sign.wrong, sign.wrong)
 
     def _gateway(self) -> Health:
         wrong = gateway.answers(self._layout, self._state)

@@ -15,15 +15,18 @@ WAIT_SECONDS = 300.0
 
 
 @contextmanager
-def exclusively(layout: Layout, say: Callable[[str], None]) -> Iterator[None]:
+def exclusively(layout: Layout, say: Callable[[str], None], name: str = "lock") -> Iterator[None]:
     """Hold the stack's lock; waits for another command, and says so. The kernel frees it when a holder dies.
+
+    Args:
+        name: of the lock, a file in HOME/state; by default the one of what changes the stack itself.
 
     Raises:
         StackError: the other command is still at it after five minutes.
     """
     layout.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Servers must not inherit it: they outlive the command.
-    descriptor = os.open(layout.state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(layout.state / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     deadline = time.monotonic() + WAIT_SECONDS
     told = False
     try:

@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from access.policy import load_policy
-from resources.directory import Directory
+from resources.directory import Directory, Person
 from resources.shop_logins import LoginPlan, apply_logins, plan_logins
 from resources.shop_people import person_name, put_person, remove_person
 from stack.errors import StackError
+from stack.lock import exclusively
 from stack.paths import Layout, write_private
 from stack.state import PLATFORM_DATABASE, load_state, stack_settings
 
@@ -58,16 +59,22 @@ def sync_people(home: Path) -> LoginPlan:
     Raises:
         As above, and ShopRefused.
     """
-    settings, policy = stack_settings(home, "admin"), load_policy()
-    everyone = list(Directory(settings).everyone())
-    plan = plan_logins(settings.postgres_dsn, policy, everyone)
-    made = {one.name: secrets.token_urlsafe(PASSWORD_BYTES) for one in plan.changes if one.new}
-    for name, password in made.items():
-        _keep(home, name, password)
-    done = apply_logins(settings.postgres_dsn, policy, everyone, made)
-    for one in done.changes:
-        if not one.groups:
-            _passfile(home, one.name).unlink(missing_ok=True)
+    return settle_people(home, list(Directory(stack_settings(home, "admin")).everyone()))
+
+
+def settle_people(home: Path, people: Sequence[Person]) -> LoginPlan:
+    """As `sync_people`, for people who were asked for already."""
+    dsn, policy = stack_settings(home, "admin").postgres_dsn, load_policy()
+    # Two at once would each keep a password, and the database the other one.
+    with exclusively(Layout(home.absolute()), lambda _: None, "people.lock"):
+        plan = plan_logins(dsn, policy, people)
+        made = {one.name: secrets.token_urlsafe(PASSWORD_BYTES) for one in plan.changes if one.new}
+        for name, password in made.items():
+            _keep(home, name, password)
+        done = apply_logins(dsn, policy, people, made)
+        for one in done.changes:
+            if not one.groups:
+                _passfile(home, one.name).unlink(missing_ok=True)
     return done
 
 

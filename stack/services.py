@@ -47,13 +47,14 @@ MLFLOW = "mlflow"
 READ_ONLY = "webserver-read-only"
 WEBSERVERS = ("webserver", READ_ONLY)
 RECOGNISER = "recogniser"
+KEEPER = "access"
 SIGNIN = ("signin-1", "signin-2")
 BEHIND = {"uploads": UPLOADS, "streams": STREAMS, "signin": SIGNIN}
 """The services behind the gateway and their instances."""
 # Waves in which services stop: the reverse of what each needs. Known without any settings, so that `down` always works.
 STOP_WAVES = (
     (GATEWAY,),
-    (*UPLOADS, *STREAMS, *SIGNIN, RECOGNISER, *WEBSERVERS, "daemon"),
+    (*UPLOADS, *STREAMS, *SIGNIN, RECOGNISER, *WEBSERVERS, "daemon", KEEPER),
     ("code-server", "mlflow"),
     ("kafka", "postgres", "s3", "directory", *spark_cluster.WORKERS),
     (spark_cluster.MASTER,),
@@ -131,7 +132,8 @@ def services(layout: Layout, state: StackState, settings: Settings) -> list[Serv
                     *("--uds", str(webserver_socket(state, name)), *(["--read-only"] if name == READ_ONLY else [])),
                 ),
                 needs=("postgres", "code-server"),
-                environment=dagster,
+                # Not read by anyone: another policy changes the environment, and so `up` starts it anew.
+                environment=dagster | {"DARKROOM_POLICY_MARK": load_policy().digest},
                 url=f"unix:{webserver_socket(state, name)}",
             )
             for name in WEBSERVERS
@@ -139,6 +141,7 @@ def services(layout: Layout, state: StackState, settings: Settings) -> list[Serv
         *learning,
         *doors,
         *(_sign_in(layout, state, name) for name in SIGNIN if name in ports),
+        *_keeper(layout, state),
         *_gateway(layout, state, settings),
     ]
 
@@ -190,6 +193,15 @@ def _sign_in(layout: Layout, state: StackState, name: str) -> Service:
     line, around = _serving(layout, state, name, "signin"), _environment(layout, state, "signin")
     needs = ("postgres", directory.DIRECTORY)
     return Service(name, line, needs, around, stop_seconds=35, url=f"https://127.0.0.1:{state.ports[name]}")
+
+
+def _keeper(layout: Layout, state: StackState) -> list[Service]:
+    """What keeps people's rights as the directory has them; a home of before the directory has none."""
+    if directory.DIRECTORY not in state.ports:
+        return []
+    line = (sys.executable, "-m", "stack.access_keeper", "--home", str(layout.home))
+    needs = ("postgres", "kafka", directory.DIRECTORY)
+    return [Service(KEEPER, line, needs, _environment(layout, state, "admin"))]
 
 
 def _gateway(layout: Layout, state: StackState, settings: Settings) -> list[Service]:

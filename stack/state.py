@@ -6,6 +6,7 @@ away again is never mistaken for ours. Written whole or not at all.
 
 from __future__ import annotations
 
+import json
 import secrets
 from pathlib import Path
 from typing import Literal
@@ -158,6 +159,7 @@ def identity_overrides(layout: Layout, state: StackState, identity: str) -> dict
         # A stack that an earlier release started has none until its next `up`.
         **(_mlflow(layout, port, identity) if (port := state.ports.get("mlflow")) else {}),
         **(directory.overrides(layout, state.ports[directory.DIRECTORY]) if _looks_up(state, identity) else {}),
+        "policy_holders": json.dumps(_holders(state)),
         **(s3.overrides(layout, state.ports[s3.S3]) if state.lake == s3.S3 else {}),
         **(_cluster(layout, state.ports) if state.spark_cluster else {}),
     }
@@ -168,9 +170,16 @@ def _mlflow(layout: Layout, port: int, identity: str) -> dict[str, str]:
     return {"mlflow_url": f"https://127.0.0.1:{port}", "mlflow_ca": str(layout.ca), "mlflow_client": client}
 
 
+def _holders(state: StackState) -> dict[str, str]:
+    """The sockets of what holds the policy."""
+    if "gateway" not in state.ports:
+        return {}
+    return {name: str(state.run / f"{name}.sock") for name in ("gateway", "webserver", "webserver-read-only")}
+
+
 def _looks_up(state: StackState, identity: str) -> bool:
     """Whether this identity asks the directory who somebody is."""
-    return identity in ("admin", "operator", "signin") and directory.DIRECTORY in state.ports
+    return identity in ("admin", "operator", "signin", "dagster") and directory.DIRECTORY in state.ports
 
 
 def _cluster(layout: Layout, ports: dict[str, int]) -> dict[str, str]:

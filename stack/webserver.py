@@ -41,7 +41,8 @@ def serve(workspace: str, uds: Path, read_only: bool) -> None:
 
     configure_loggers(log_level="INFO")
     ping_before_use()
-    settings, roles = load_settings(), load_policy().dagster
+    settings, policy = load_settings(), load_policy()
+    roles = policy.dagster
     verifier = TokenVerifier(settings.jwks_path, settings.token_issuer, settings.token_audience)
     with DagsterInstance.get() as instance:
         instance.optimize_for_webserver(statement_timeout=15_000, pool_recycle=3600, max_overflow=20)
@@ -49,7 +50,7 @@ def serve(workspace: str, uds: Path, read_only: bool) -> None:
         with RoleProcess(
             instance, workspace_load_target=target, version=__version__, read_only=read_only, roles=roles
         ) as context:
-            app = RoleWebserver(context, PREFIX).create_asgi_app()
+            app = RoleWebserver(context, PREFIX, policy=policy.digest).create_asgi_app()
             guarded = SameSite(Signed(app, verifier, f"{PREFIX}/server_info", admitting(roles, PREFIX)))
             config = uvicorn.Config(guarded, log_level="warning", timeout_graceful_shutdown=3)
             uvicorn.Server(config).run(sockets=[listen_locally(uds)])

@@ -10,6 +10,7 @@ tests/stack/test_webserver_roles.py.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from dagster._core.workspace.permissions import (
 from dagster_graphql.schema import create_schema
 from dagster_webserver.webserver import DagsterWebserver
 from graphql import GraphQLError
+from starlette.responses import JSONResponse
 
 from access.dagster_roles import Role, least_role, may, role_of
 from access.policy import DagsterRoles
@@ -31,6 +33,7 @@ from stack.pages import Admit
 
 if TYPE_CHECKING:
     from graphene import Schema
+    from starlette.requests import Request
     from starlette.types import Scope
 
 ROLE = "darkroom.role"
@@ -131,7 +134,17 @@ class RoleProcess(WorkspaceProcessContext):
 
 
 class RoleWebserver(DagsterWebserver):
-    """Dagster's web server whose mutations ask for a role."""
+    """Dagster's web server whose mutations ask for a role; it tells which policy it holds, at /server_info."""
+
+    def __init__(self, *arguments: Any, policy: str, **named: Any) -> None:
+        """Args: policy: its digest."""
+        super().__init__(*arguments, **named)
+        self._policy = policy
+
+    async def webserver_info_endpoint(self, _request: Request) -> JSONResponse:
+        """See `DagsterWebserver.webserver_info_endpoint`."""
+        told = await super().webserver_info_endpoint(_request)
+        return JSONResponse({**json.loads(bytes(told.body)), "policy": self._policy})
 
     def handle_graphql_errors(self, errors: Sequence[GraphQLError]) -> list[Any]:
         """A denial is no fault of the server: it has a sentence, and no trace."""

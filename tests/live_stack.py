@@ -25,6 +25,7 @@ from stack.services import STOP_WAVES, UPLOADS
 from stack.signing import development_token
 from stack.state import load_state, stack_settings
 from stack.status import describe
+from stack.supervision import Supervisor
 
 DARKROOM = Path(sys.executable).with_name("darkroom")
 
@@ -85,6 +86,16 @@ class LiveStack:
             yield name, password
         finally:
             directory.remove(name)
+
+    @contextmanager
+    def without(self, name: str) -> Iterator[None]:
+        """A service stopped in good order, for a while."""
+        supervisor = Supervisor(Layout(self.home), load_state(self.home))
+        supervisor.stop(name)
+        try:
+            yield
+        finally:
+            supervisor.start(name)
 
     def pid(self, name: str) -> int:
         """The pid of a service; fails when it has none."""

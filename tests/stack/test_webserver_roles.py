@@ -54,7 +54,7 @@ def serving(folder: Path, read_only: bool) -> Iterator[TestClient]:
         dg.DagsterInstance.local_temp(str(folder), overrides={"telemetry": {"enabled": False}}) as instance,
         RoleProcess(instance, workspace_load_target=target, version="", read_only=read_only, roles=ROLES) as process,
     ):
-        app = RoleWebserver(process, PREFIX).create_asgi_app()
+        app = RoleWebserver(process, PREFIX, policy="a policy").create_asgi_app()
         yield TestClient(
             SameSite(Signed(app, Groups(), f"{PREFIX}/server_info", admitting(ROLES, PREFIX))),
             base_url="https://gateway.test",
@@ -176,6 +176,7 @@ def test_its_own_redirects_stay_on_tls(server: TestClient) -> None:
 
 
 def test_only_the_probe_of_health_is_open(server: TestClient) -> None:
-    assert server.get(f"{PREFIX}/server_info").status_code == 200
+    told = server.get(f"{PREFIX}/server_info")
+    assert told.status_code == 200 and told.json()["policy"] == "a policy"
     assert server.get(f"{PREFIX}/server_info/../graphql", params={"query": "{ version }"}).status_code == 401
     assert server.get(f"{PREFIX}/dagit_info").status_code == 401

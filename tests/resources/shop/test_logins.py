@@ -24,6 +24,13 @@ pytestmark = [pytest.mark.stack]
 POLICY = load_policy()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _nobody_else(stack: LiveStack) -> Iterator[None]:
+    """The stack would follow its own directory, which knows nobody of these."""
+    with stack.without("access"):
+        yield
+
+
 @pytest.fixture
 def name(shop: str) -> Iterator[str]:
     """A name whose login, if there is one, goes afterwards."""
