@@ -115,7 +115,9 @@ def a_champion(settings: Settings, state: dict[str, Any]) -> Iterator[None]:
             registry.move(version, CHAMPION, who="a benchmark", why="there was none")
             made.append(family.name)
     try:
-        _until_ready(state["recogniser"]["url"], ssl.create_default_context(cafile=state["recogniser"]["ca"]))
+        trust = ssl.create_default_context(cafile=state["recogniser"]["ca"])
+        trust.load_cert_chain(state["recogniser"]["client"])
+        _until_ready(state["recogniser"]["url"], trust)
         yield
     finally:
         for name in made:

@@ -176,7 +176,9 @@ class Probes:
         url = f"https://127.0.0.1:{self._state.ports[name]}/readyz"
         try:
             trust = ssl.create_default_context(cafile=str(self._layout.ca))
-            if name != RECOGNISER:
+            if name == RECOGNISER:
+                trust.load_cert_chain(self._layout.certificate_and_key("operator"))
+            else:
                 # What is behind the gateway lets nobody else in.
                 trust.load_cert_chain(self._layout.hop_certificate, self._layout.hop_key)
             answer = httpx.get(url, verify=trust, timeout=5, trust_env=False)

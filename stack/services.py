@@ -173,10 +173,13 @@ def _recogniser(layout: Layout, state: StackState) -> Service:
 
 
 def _serving(layout: Layout, state: StackState, name: str, identity: str) -> tuple[str, ...]:
-    """The command of services/<identity>, with that identity's certificates; behind the gateway for it alone."""
+    """The command of services/<identity>, with that identity's certificates.
+
+    What is behind the gateway lets it alone in, and what is not the stack's own identities.
+    """
     command = (sys.executable, "-m", f"services.{identity}", "--port", str(state.ports[name]))
     command = (*command, "--certificate", str(layout.certificate(identity)), "--key", str(layout.key(identity)))
-    return (*command, "--client-ca", str(layout.hop_ca)) if identity in BEHIND else command
+    return (*command, "--client-ca", str(layout.hop_ca if identity in BEHIND else layout.ca))
 
 
 def _directory(layout: Layout, state: StackState, settings: Settings) -> list[Service]:

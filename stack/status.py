@@ -55,7 +55,11 @@ def describe(home: Path) -> dict[str, Any]:
         "gateway": {"url": gateway_url(state), **_asking(layout)},
         "uploads": {"url": gateway_url(state), **_asking(layout)},
         "streams": {"url": stream_url(state), **_asking(layout)},
-        "recogniser": {"url": _url(state, RECOGNISER), "ca": str(layout.ca)},
+        "recogniser": {
+            "url": _url(state, RECOGNISER),
+            "ca": str(layout.ca),
+            "client": str(layout.certificate_and_key("operator")),
+        },
     }
 
 

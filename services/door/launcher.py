@@ -3,8 +3,8 @@
 Settings come from the environment (DARKROOM_*). SIGTERM and SIGINT stop taking requests, finish those under way,
 flush the producer and end; a second one ends at once. Plain HTTP is not offered.
 
-With `--client-ca` nobody is let in but whoever shows a certificate of that authority: the gateway, whose word on a
-request's number and its client's address then counts (services.door.behind).
+With `--client-ca` nobody is let in but whoever shows a certificate of that authority. For what is behind the gateway
+that is the gateway alone, whose word on a request's number and its client's address counts (services.door.behind).
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ def launch(
     parser.add_argument("--certificate", type=Path, required=True, help="PEM certificate chain of this server")
     parser.add_argument("--key", type=Path, required=True, help="PEM private key of the certificate")
     parser.add_argument(
-        "--client-ca", type=Path, help="PEM certificate of the gateway's authority; others are let in without it"
+        "--client-ca",
+        type=Path,
+        help="PEM certificate of the authority whose clients alone are let in; everybody is without it",
     )
     given = parser.parse_args(arguments)
     files = {"--certificate": given.certificate, "--key": given.key, "--client-ca": given.client_ca}

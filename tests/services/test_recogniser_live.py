@@ -51,7 +51,9 @@ def instance(stack: LiveStack, mlflow: ModelRegistry) -> Iterator[Callable[[str]
     if mlflow.at(DIGITS.name, CHAMPION) is None:
         made = _promote(mlflow, DIGITS.name, some_model())
     report = stack.status()["recogniser"]
-    with httpx.Client(verify=ssl.create_default_context(cafile=report["ca"]), base_url=report["url"]) as client:
+    trust = ssl.create_default_context(cafile=report["ca"])
+    trust.load_cert_chain(report["client"])
+    with httpx.Client(verify=trust, base_url=report["url"]) as client:
         champion = mlflow.at(DIGITS.name, CHAMPION)
         assert champion is not None
 
