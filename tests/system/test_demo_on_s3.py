@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import ssl
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +13,10 @@ import pytest
 
 from cli.dataset import digits
 from resources.lake import open_lake
+from stack.state import load_state
 from tests.live_stack import LiveStack, run_darkroom, tear_down
 from tests.platform_assets.dagster_client import DagsterClient
+from tests.system.wire import another_authority, handshake, open_ports, said_in_the_clear
 from transforms.tables import IMAGE_FEATURES, PROCESSED_IMAGES, RAW_IMAGES, RECOGNISED_IMAGES
 
 pytestmark = [pytest.mark.stack, pytest.mark.alone, pytest.mark.timeout(1200)]
@@ -74,3 +77,13 @@ def test_the_lake_s_commands_work_on_it(on_s3: LiveStack) -> None:
     refused = on_s3.run("lake", "at", "images/none", "--version", "2", check=False)
     assert refused.returncode == 1
     assert "Valid ones: images/raw_images" in refused.stderr
+
+
+def test_the_s3_servers_port_says_nothing_in_the_clear_and_is_no_other_authoritys(
+    on_s3: LiveStack, tmp_path: Path
+) -> None:
+    port = load_state(on_s3.home).ports["s3"]
+    assert open_ports(on_s3.home)[port][1] == "127.0.0.1"
+    assert {number: said for number in open_ports(on_s3.home) if (said := said_in_the_clear(number))} == {}
+    with pytest.raises(ssl.SSLCertVerificationError):
+        handshake(port, ssl.create_default_context(cafile=str(another_authority(tmp_path)[0])), "s3")

@@ -7,6 +7,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -95,6 +96,7 @@ class Capture:
         return self
 
     def __exit__(self, *_: object) -> None:
+        time.sleep(1)  # for what still waits in the queue
         self._done.set()
         self._thread.join()
         statistics = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
@@ -106,15 +108,14 @@ class Capture:
         return {flow: b"".join(said for _, said in sorted(of.items())) for flow, of in self._segments.items()}
 
     def _take(self) -> None:
-        while True:
+        # A stack is never silent: the end is looked for at each packet.
+        while not self._done.is_set():
             try:
-                frame, (_, _, kind, *_) = self._socket.recvfrom(1 << 17)
+                frame = self._socket.recv(1 << 17)
             except TimeoutError:
-                if self._done.is_set():
-                    return
                 continue
-            # On the loopback each packet goes out and comes in.
-            if kind != socket.PACKET_OUTGOING or frame[23] != socket.IPPROTO_TCP:
+            # A socket of one protocol is handed what comes in, and so each packet of the loopback once.
+            if frame[23] != socket.IPPROTO_TCP:
                 continue
             packet = frame[14:]
             segment = packet[(packet[0] & 15) * 4 : struct.unpack_from("!H", packet, 2)[0]]
