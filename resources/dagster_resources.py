@@ -15,9 +15,9 @@ from resources.settings import Settings, load_settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from access.points import PointName
     from resources.compute import Compute
     from resources.decoding import DecodePool
-    from resources.enforcement import PointName
     from resources.failures import PlatformFailure
     from resources.kafka import TopicState
     from resources.keys import KeyStore

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from access.points import PointName
 from access.policy import Policy
 from resources.directory import Directory, Person
 from resources.kafka_rights import KafkaRights
@@ -20,15 +20,6 @@ from resources.postgres_roles import PostgresRoles
 from resources.settings import Settings
 from resources.shop_logins import LoginPlan, apply_logins, plan_logins
 
-PointName = Literal["postgres", "logins", "kafka", "gateway", "dagster"]
-POINTS: Mapping[PointName, str] = {
-    "postgres": "Roles, rights and session settings in PostgreSQL are those of the policy, and no others.",
-    "logins": "Logins of people in PostgreSQL are those of the directory, in its groups.",
-    "kafka": "Access rules at Kafka, of services and of people, are those of the policy and the directory.",
-    "gateway": "The gateway runs with this policy.",
-    "dagster": "Dagster's web servers run with this policy.",
-}
-"""What is compared at each, in the order in which it is applied."""
 Everybody = Callable[[], Sequence[Person]]
 """Asks for everybody of the directory, to the end; raises DirectoryAway or DirectoryRefused."""
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from access.points import PointName
 from access.policy import load_policy
-from resources.enforcement import HoldersPoint, Point, PointName, everybody_of, points
+from resources.enforcement import HoldersPoint, Point, everybody_of, points
 from resources.failures import PlatformFailure
 from stack.people import settle_people
 from stack.state import stack_settings

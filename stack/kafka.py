@@ -74,7 +74,7 @@ def command(layout: Layout, settings: Settings) -> list[str]:
         "-Xms64m",
         "-XX:+ExitOnOutOfMemoryError",
         # From here, and nowhere else, come the keys that people's tokens are verified with.
-        f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={settings.jwks_path.as_uri()}",
+        f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={settings.jwks_path.absolute().as_uri()}",
         f"-Dlog4j2.configurationFile={(layout.kafka / 'log4j2.xml').as_uri()}",
         "-cp",
         f"{jars(settings)}/*",
@@ -131,7 +131,7 @@ def configuration(
         f"{tokens}.sasl.server.callback.handler.class": f"{_OAUTH}.OAuthBearerValidatorCallbackHandler",
         # The claim is a string that nothing uses; without it the module takes itself for a client's, and fails.
         f"{tokens}.sasl.jaas.config": f'{_OAUTH}.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="-";',
-        f"{tokens}.sasl.oauthbearer.jwks.endpoint.url": settings.jwks_path.as_uri(),
+        f"{tokens}.sasl.oauthbearer.jwks.endpoint.url": settings.jwks_path.absolute().as_uri(),
         f"{tokens}.sasl.oauthbearer.expected.issuer": settings.token_issuer,
         f"{tokens}.sasl.oauthbearer.expected.audience": settings.token_audience,
         f"{tokens}.sasl.oauthbearer.sub.claim.name": KAFKA_CLAIM,

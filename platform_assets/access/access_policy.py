@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 
 import dagster as dg
 
+from access.points import POINTS, PointName
 from platform_assets.failing import RETRY, told_to_dagster
 from platform_assets.reporting import markdown_table
 from resources.dagster_resources import EnforcementResource
-from resources.enforcement import POINTS, PointName
 from resources.failures import PlatformFailure
 from resources.pools import POLICY_POOL
 

@@ -20,7 +20,15 @@ from stack.status import stream_url
 from stack.supervision import configuration
 
 AWKWARD = Path('/srv/Fotos & "Bilder"/100%/ä ö')
-PORTS = {"kafka": 1, "kafka-controller": 2, "postgres": 3, "uploads-1": 5, "uploads-2": 6, "streams-1": 7}
+PORTS = {
+    "kafka": 1,
+    "kafka-people": 4,
+    "kafka-controller": 2,
+    "postgres": 3,
+    "uploads-1": 5,
+    "uploads-2": 6,
+    "streams-1": 7,
+}
 PORTS |= {"mlflow": 8, "recogniser": 9, "s3": 10}
 PORTS |= {"directory": 11, "signin-1": 12, "streams-2": 13, "signin-2": 14, "gateway": 15}
 PORTS |= {name: number for number, name in enumerate(spark_cluster.PORTS, start=16)}
@@ -59,8 +67,9 @@ def test_javas_properties_survive_backslashes_and_letters_beyond_latin(tmp_path:
 
 def test_every_listener_of_the_broker_is_tls_with_the_client_known():
     values = kafka.configuration(Layout(AWKWARD), Settings(home=AWKWARD), PORTS, ["User:admin"])
-    assert values["listener.security.protocol.map"] == "CLIENT:SSL,CONTROLLER:SSL"
+    assert values["listener.security.protocol.map"] == "CLIENT:SSL,PEOPLE:SASL_SSL,CONTROLLER:SSL"
     assert values["ssl.client.auth"] == "required"
+    assert values["listener.name.people.sasl.enabled.mechanisms"] == "OAUTHBEARER"
     assert values["allow.everyone.if.no.acl.found"] == "false"
     assert all("://127.0.0.1:" in listener for listener in values["listeners"].split(","))
 
