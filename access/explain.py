@@ -12,7 +12,7 @@ from access.kafka_acls import EVERY, acl_rules, group_rules
 from access.policy import Policy, PolicyError
 from access.postgres_grants import rights
 
-Point = Literal["kafka", "postgres", "gateway", "dagster", "databricks"]
+Point = Literal["kafka", "postgres", "lake", "keys", "gateway", "dagster", "databricks"]
 EVERYONE = "everyone"
 """The holder of what nobody has to sign in for."""
 ALL = "everything"
@@ -27,8 +27,8 @@ class Grant:
     """`holder`, an identity, a group or `EVERYONE`, may do `verb` at an enforcement point.
 
     `name` is a topic, a consumer group, `schema.table`, `schema.function(types)`, a path of the gateway, a GraphQL
-    mutation of Dagster's or a resource of the bundle for Databricks; with `prefix` it is what the name begins with.
-    `column` limits it to one column of a table.
+    mutation of Dagster's, a table of the lake or a resource of the bundle for Databricks; with `prefix` it is what the
+    name begins with. `column` limits it to one column of a table.
     """
 
     holder: str
@@ -90,6 +90,13 @@ def grants(policy: Policy, topics: Mapping[str, str]) -> list[Grant]:
         if right.kind not in ("database", "schema"):
             kind = "function" if right.kind == "function" else "table"
             found.add(Grant(right.role, "postgres", kind, right.name, right.verb, right.column))
+    for name, identity in policy.identities.items():
+        found |= {
+            Grant(name, "lake", "lake table", right.tables.removesuffix("*"), verb, prefix=right.tables.endswith("*"))
+            for right in identity.lake
+            for verb in right.allow
+        }
+        found |= {Grant(name, "keys", "data key", "", verb, prefix=True) for verb in identity.keys}
     found |= {
         Grant(holder, "gateway", ROUTE, route.path.removesuffix("*"), method, prefix=route.path.endswith("/*"))
         for route in policy.routes

@@ -34,6 +34,9 @@ Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
 """Methods that may be sent twice, by their definition (RFC 9110, 9.2.2)."""
 Mutation = Annotated[str, StringConstraints(pattern=r"^[a-z][A-Za-z]{0,80}$")]
+LakeVerb = Literal["READ", "WRITE", "REMOVE"]
+KeyVerb = Literal["OPEN", "SEAL", "DESTROY"]
+TableName = Annotated[str, StringConstraints(pattern=r"^(\*|[a-z_]+/(\*|[a-z_]+))$")]
 Duration = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,6}(ms|s|min)$")]
 
 
@@ -114,6 +117,16 @@ class DatabricksRight(_Model):
         return self
 
 
+class LakeRight(_Model):
+    """Rights on the files of one table of the lake, or with `/*` of all tables of a folder, or with `*` of all.
+
+    READ opens them, WRITE adds files and commits, REMOVE takes away those that no version needs.
+    """
+
+    tables: TableName
+    allow: tuple[LakeVerb, ...] = Field(min_length=1)
+
+
 class SessionSettings(_Model):
     """What every session of a role begins with. A session may change its time-outs: they stop accidents, not intent."""
 
@@ -124,12 +137,18 @@ class SessionSettings(_Model):
 
 
 class Identity(_Model):
-    """One service or person's tool, by certificate."""
+    """One service or person's tool, by certificate; on a cloud by the role of that name.
+
+    `keys` are of the days' data keys: OPEN uses one, SEAL makes one where a day has none yet, DESTROY makes all that it
+    sealed unreadable.
+    """
 
     note: str
     kafka_super_user: bool = False
     kafka: tuple[KafkaRight, ...] = ()
     postgres: tuple[DatabaseRight, ...] = ()
+    lake: tuple[LakeRight, ...] = ()
+    keys: tuple[KeyVerb, ...] = ()
     session: SessionSettings | None = None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,6 +29,8 @@ def register(app: typer.Typer) -> None:
     access_commands.command("show")(show)
     access_commands.command("explain")(explain)
     access_commands.command("plan")(plan)
+    access_commands.command("files")(files)
+    access_commands.command("schema")(schema)
     access_commands.command("apply")(apply)
 
 
@@ -121,6 +124,42 @@ def apply(
         console.print(f"put right, {told.point}: {told.sentence}", soft_wrap=True, markup=False)
         done += 1
     console.print(f"{done} differences are put right." if done else "Nothing differed.")
+
+
+@plainly
+def files(
+    folder: Annotated[Path, typer.Argument(help="Where to write; deploy/ of the source tree has them.")],
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; end with code 1 where a file there says something else.")
+    ] = False,
+) -> None:
+    """Write the policy as files for clouds: IAM policies, Confluent's rules and role bindings, SCIM groups."""
+    from access.cloud_files import cloud_files
+    from access.policy import load_policy
+    from resources.settings import load_settings
+    from resources.topics import topic_settings
+
+    console, differing = output(), []
+    for name, text in cloud_files(load_policy(), topic_settings(load_settings())).items():
+        path = folder / name
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
+            continue
+        differing.append(name)
+        if not check:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        console.print(f"{'differs' if check else 'written'}: {path}", soft_wrap=True, markup=False)
+    if not differing:
+        console.print(f"Every file in {folder} is as the policy says.", soft_wrap=True, markup=False)
+    elif check:
+        raise typer.Exit(1)
+
+
+def schema() -> None:
+    """Print what policy.yaml may say, as a JSON schema."""
+    from access.cloud_files import policy_schema
+
+    typer.echo(policy_schema(), nl=False)
 
 
 def _plan() -> bool:

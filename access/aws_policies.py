@@ -1,0 +1,108 @@
+"""Compiles the policy to AWS: one IAM policy for the role of each identity that reaches the lake or its keys. Pure.
+
+Names of buckets and keys are of an installation: they stand as `${lake_bucket}` and so on, which Terraform's
+`templatefile` fills in. The lake's rights are on the objects below a table's folder; the keys' on the objects of the
+key store and on the customer-managed key that wraps them, which KMS uses for this platform alone (docs/keys.md).
+Everything without TLS is denied, whatever else allows it.
+
+Actions by AWS's service authorization reference. Limit: no such role has run on AWS.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from access.policy import Identity, Policy
+
+PLACEHOLDERS = ("lake_bucket", "lake_prefix", "lake_kms_key", "keys_bucket", "keys_prefix", "keys_kms_key")
+KMS_PLATFORM = "darkroom key 1"
+"""What every call to KMS says of itself (its encryption context); `resources.kms` says the same."""
+_OBJECTS = {
+    "READ": ("s3:GetObject",),
+    "WRITE": ("s3:PutObject", "s3:AbortMultipartUpload"),
+    "REMOVE": ("s3:DeleteObject",),
+}
+_LAKE_KMS = {"READ": ("kms:Decrypt",), "WRITE": ("kms:GenerateDataKey", "kms:Decrypt"), "REMOVE": ()}
+_KEY_OBJECTS = {"OPEN": "READ", "SEAL": "WRITE", "DESTROY": "REMOVE"}
+_KEYS_KMS = {"OPEN": ("kms:Decrypt",), "SEAL": ("kms:Encrypt",), "DESTROY": ()}
+
+
+def iam_policies(policy: Policy) -> dict[str, dict[str, Any]]:
+    """The IAM policy of each identity that has a right on the lake or the keys, by the identity's name."""
+    return {name: _document(one) for name, one in policy.identities.items() if one.lake or one.keys}
+
+
+def _document(identity: Identity) -> dict[str, Any]:
+    statements = [*_lake(identity), *_keys(identity)]
+    statements.append(
+        {
+            "Sid": "NothingInTheClear",
+            "Effect": "Deny",
+            "Action": ["s3:*"],
+            "Resource": ["*"],
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        }
+    )
+    return {"Version": "2012-10-17", "Statement": statements}
+
+
+def _lake(identity: Identity) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    used: set[str] = set()
+    for verb, actions in _OBJECTS.items():
+        tables = sorted({right.tables for right in identity.lake if verb in right.allow})
+        if not tables:
+            continue
+        used |= set(_LAKE_KMS[verb])
+        found.append(
+            _allow(
+                f"Lake{verb.title()}",
+                actions,
+                [f"arn:aws:s3:::${{lake_bucket}}/${{lake_prefix}}/{_below(table)}" for table in tables],
+            )
+        )
+        if verb == "READ":
+            found.append(
+                _allow(
+                    "LakeList",
+                    ("s3:ListBucket",),
+                    ["arn:aws:s3:::${lake_bucket}"],
+                    {"StringLike": {"s3:prefix": [f"${{lake_prefix}}/{_below(table)}" for table in tables]}},
+                )
+            )
+    if used:
+        through = {"StringLike": {"kms:ViaService": "s3.*.amazonaws.com"}}
+        found.append(_allow("LakeEncryption", sorted(used), ["${lake_kms_key}"], through))
+    return found
+
+
+def _keys(identity: Identity) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    used: set[str] = set()
+    for verb in ("OPEN", "SEAL", "DESTROY"):
+        if verb not in identity.keys:
+            continue
+        used |= set(_KEYS_KMS[verb])
+        where = ["arn:aws:s3:::${keys_bucket}/${keys_prefix}/*"]
+        found.append(_allow(f"Keys{verb.title()}", _OBJECTS[_KEY_OBJECTS[verb]], where))
+    if "OPEN" in identity.keys:
+        prefix = {"StringLike": {"s3:prefix": ["${keys_prefix}/*"]}}
+        found.append(_allow("KeysList", ("s3:ListBucket",), ["arn:aws:s3:::${keys_bucket}"], prefix))
+    if used:
+        platform = {"StringEquals": {"kms:EncryptionContext:platform": KMS_PLATFORM}}
+        found.append(_allow("KeysWrapping", sorted(used), ["${keys_kms_key}"], platform))
+    if "SEAL" in identity.keys:
+        # Of the key itself, which no context goes with: is it there, enabled, and of the right kind?
+        found.append(_allow("KeysDescribe", ("kms:DescribeKey",), ["${keys_kms_key}"]))
+    return found
+
+
+def _allow(
+    name: str, actions: tuple[str, ...] | list[str], resources: list[str], condition: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    statement: dict[str, Any] = {"Sid": name, "Effect": "Allow", "Action": list(actions), "Resource": resources}
+    return statement if condition is None else {**statement, "Condition": condition}
+
+
+def _below(table: str) -> str:
+    return "*" if table == "*" else f"{table.removesuffix('/*')}/*"
