@@ -21,7 +21,6 @@ from pydantic import BaseModel, ValidationError
 
 from access.kafka_acls import is_person
 from access.policy import load_policy
-from resources.directory import Person
 from resources.enforcement import everybody_of
 from resources.failures import PlatformFailure
 from resources.kafka_rights import KafkaRights
@@ -32,15 +31,19 @@ from stack.state import stack_settings
 
 AGAIN_SECONDS = 2.0
 """After a look that failed."""
+SHARE = 9
+"""The pause is at least so many times the look, so that a large directory is not asked all the time."""
 FEW = 10
 """So many may leave at once without a question."""
 _logger = logging.getLogger("darkroom.access")
 
 
 class Sign(BaseModel):
-    """The keeper's sign of life: when it looked last, in seconds since the epoch, and what kept it from its work."""
+    """The keeper's sign of life: when it looked last and looks again, in seconds since the epoch, and what kept it from
+    its work."""
 
     at: float
+    next: float
     wrong: str = ""
 
 
@@ -70,7 +73,9 @@ def follow(home: Path) -> list[str]:
     """
     settings, policy = stack_settings(home, "admin"), load_policy()
     ask = everybody_of(settings)
-    people: list[Person] = [] if ask is None else list(ask())
+    if ask is None:
+        return []  # no directory is set, and nobody's to follow
+    people = list(ask())
     logins = plan_logins(settings.postgres_dsn, policy, people)
     rights = KafkaRights(settings, policy, {person.name: person.groups for person in people})
     rules = [change for change in rights.plan() if is_person(change.rule.principal)]
@@ -99,7 +104,7 @@ def main() -> None:
     layout, wrong = Layout(home), ""
     every = stack_settings(home, "admin").access_seconds
     while not stopped.is_set():
-        said, wrong = wrong, ""
+        said, wrong, began = wrong, "", time.time()
         try:
             for sentence in follow(home):
                 _logger.info("put right: %s", sentence)
@@ -107,8 +112,10 @@ def main() -> None:
             wrong = str(error)
             if wrong != said:
                 _logger.error(wrong)
-        write_private(sign_file(layout), Sign(at=time.time(), wrong=wrong).model_dump_json())
-        stopped.wait(AGAIN_SECONDS if wrong else every)
+        now = time.time()
+        pause = AGAIN_SECONDS if wrong else max(every, SHARE * (now - began))
+        write_private(sign_file(layout), Sign(at=now, next=now + pause, wrong=wrong).model_dump_json())
+        stopped.wait(pause)
 
 
 if __name__ == "__main__":

@@ -161,9 +161,8 @@ class Probes:
         sign = read_sign(self._layout)
         if sign is None or sign.at < since:
             return Health(False, "it has not looked at the directory yet")
-        age = time.time() - sign.at
-        if age > self._admin.access_seconds + HEARTBEAT_SECONDS:
-            return Health(False, f"it looked last {age:.0f} s ago")
+        if time.time() > sign.next + HEARTBEAT_SECONDS:
+            return Health(False, f"it looked last {time.time() - sign.at:.0f} s ago")
         return Health(not sign.wrong, sign.wrong)
 
     def _gateway(self) -> Health:
