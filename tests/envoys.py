@@ -28,6 +28,20 @@ from stack.paths import Layout
 from stack.ports import choose
 
 ISSUER, AUDIENCE = "https://issuer.test", "gateway.test"
+POLICY = """
+identities: {}
+groups:
+  writers: {note: write}
+  readers: {note: read}
+routes:
+  - {path: /open, service: signin, methods: [GET, POST], everyone: true, rate: 2, body: form}
+  - {path: /things, service: uploads, methods: [POST], groups: [writers], rate: 1000, body: image, repeatable: true}
+  - {path: /orders, service: uploads, methods: [POST], groups: [writers], rate: 1000, body: form}
+  - {path: "/things/{id}", service: uploads, methods: [GET], groups: [writers, readers], rate: 3}
+  - {path: /pages/*, service: uploads, methods: [GET], groups: [readers], rate: 1000}
+  - {path: /ui/*, service: uploads, methods: [GET, POST], groups: [writers], rate: 1000, browser: true}
+  - {path: /ui/*, service: streams, methods: [GET, POST], groups: [readers], rate: 1000, browser: true}
+"""
 
 
 class Instance:
@@ -127,6 +141,10 @@ class House:
         """The header of somebody in these groups."""
         return {"Authorization": f"Bearer {self.signer.token(name, groups)}"}
 
+    def everything(self) -> list[dict[str, Any]]:
+        """What reached any instance, in the order of each."""
+        return [asked for sites in self.sites.values() for site in sites for one in site for asked in one.asked]
+
     def lines(self) -> list[dict[str, Any]]:
         """The access log."""
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
@@ -209,3 +227,11 @@ def _wait(house: House, process: subprocess.Popen[bytes], admin: Path) -> None:
             pass
         time.sleep(0.05)
     raise AssertionError(f"Envoy did not become ready:\n{house.log.read_text()[-3000:]}")
+
+
+def until(true: Any, seconds: float = 15) -> None:
+    """Wait until it is so; fails where it does not come to be."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not come to be"
+        time.sleep(0.02)
