@@ -97,6 +97,33 @@ class PeopleSettings(BaseModel):
         description="Longest wait for one answer of the directory. Too high: sign-in hangs so long while a host is "
         "gone. Too low: a busy directory lets nobody in.",
     )
+    openid_issuer: str = Field(
+        default="",
+        description="Address of an OpenID provider that proves who somebody is, in place of a password; empty: the "
+        "directory does, by password. The directory says the groups either way. A wrong one: nobody can sign in (503).",
+    )
+    openid_client_id: str = Field(
+        default="",
+        description="Name under which that provider knows sign-in. A wrong one: the provider refuses everybody.",
+    )
+    openid_client_secret: Path | None = Field(
+        default=None,
+        description="File with sign-in's secret there; empty for a public client. A wrong one: nobody can sign in.",
+    )
+    openid_ca: Path | None = Field(
+        default=None,
+        description="PEM file of the authority that signed the provider's certificate; empty for those that this "
+        "machine trusts. A wrong one: nobody can sign in (503).",
+    )
+    openid_scope: str = Field(
+        default="openid profile",
+        description="What the provider is asked for. Without `openid`, or what has the name: nobody can sign in.",
+    )
+    openid_name_claim: str = Field(
+        default="preferred_username",
+        description="Claim of the ID token that is somebody's name in the directory. One that people can change "
+        "themselves lets them be somebody else.",
+    )
     policy_holders: dict[str, Path] = Field(
         default_factory=dict,
         description="Unix sockets at which the gateway and Dagster's web servers say which policy they hold, by name; "

@@ -6,7 +6,7 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from html import escape
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
@@ -41,6 +41,13 @@ def sign_in_page(goal: str, wrong: str = "", name: str = "") -> str:
 <button type="submit">Sign in</button>
 </form>""",
     )
+
+
+def provider_page(goal: str, provider: str, wrong: str = "") -> str:
+    """The way to a provider that proves who somebody is; after it the browser goes to `goal`."""
+    said = f'<p class="wrong" role="alert">{escape(wrong)}</p>' if wrong else ""
+    to = f"/signin/openid?{urlencode({'next': goal})}"
+    return _page("Sign in", f'''{said}<p><a href="{escape(to)}">Sign in at {escape(provider)}</a></p>''')
 
 
 def signed_in_page(name: str, groups: tuple[str, ...], pages: Mapping[str, str]) -> str:

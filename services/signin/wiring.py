@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from access.policy import load_policy
 from access.signer import Signer
 from resources.directory import Directory, Person
+from resources.openid import Challenge, OpenId
 from resources.sessions import Sessions
 from resources.settings import Settings
 from services.door.problems import Kind, Problem
@@ -41,6 +42,27 @@ class People(Protocol):
 
     def person(self, name: str) -> Person | None:
         """The person as they are now; raises DirectoryAway, DirectoryRefused."""
+        ...
+
+
+class Provider(Protocol):
+    """The edge to an outside OpenID provider (`resources.openid.OpenId`)."""
+
+    @property
+    def name(self) -> str:
+        """Which one, for people."""
+        ...
+
+    def begin(self, back: str, goal: str) -> tuple[str, Challenge]:
+        """Where to send a browser, and what it keeps; raises OpenIdAway."""
+        ...
+
+    def finish(self, back: str, code: str, state: str, kept: Challenge) -> str:
+        """The name of who came back; raises OpenIdAway, OpenIdRefused."""
+        ...
+
+    def check(self) -> None:
+        """Ask whether it answers; raises OpenIdAway."""
         ...
 
 
@@ -79,6 +101,8 @@ class Edges:
     people: People
     sessions: Held
     signer: Signer
+    provider: Provider | None = None
+    """Who proves people in place of the directory's passwords; None for those."""
 
 
 class Metrics:
@@ -173,10 +197,11 @@ def connect(settings: Settings) -> Edges:
     """The real edges; nothing is reached before it is needed.
 
     Raises:
-        DirectoryRefused: no directory is named, or its address cannot be.
+        DirectoryRefused, OpenIdRefused: no directory is named, or an address cannot be.
     """
     return Edges(
         people=Directory(settings),
         sessions=Sessions(settings.postgres_dsn, settings.session_seconds, settings.session_idle_seconds),
         signer=Signer(settings.signer_path, settings.jwks_path, settings.token_issuer, settings.token_audience),
+        provider=OpenId(settings) if settings.openid_issuer else None,
     )

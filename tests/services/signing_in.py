@@ -15,7 +15,7 @@ from resources.directory import Person
 from resources.settings import Settings
 from services.signin.app import create_app
 from services.signin.limits import Attempts
-from services.signin.wiring import Edges
+from services.signin.wiring import Edges, Provider
 
 PASSWORD = "a-password-of-ada's"
 JSON = {"name": "ada", "password": PASSWORD}
@@ -87,14 +87,14 @@ class Clock:
 class House:
     """A service with everything outside in memory, and a client that asks it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, provider: Provider | None = None) -> None:
         self.settings = Settings(home=folder)
         self.people, self.sessions, self.clock = PeopleInMemory(), SessionsInMemory(), Clock()
         at = (self.settings.signer_path, self.settings.jwks_path)
         self.signer = Signer(*at, self.settings.token_issuer, self.settings.token_audience)
         self.signer.initialise()
         self.verifier = TokenVerifier(at[1], self.settings.token_issuer, self.settings.token_audience)
-        edges = Edges(self.people, self.sessions, self.signer)
+        edges = Edges(self.people, self.sessions, self.signer, provider)
         self.app = create_app(self.settings, edges=lambda settings: edges, attempts=lambda: Attempts(self.clock))
 
     @asynccontextmanager
