@@ -41,14 +41,14 @@ SERVICES = {
     "streams-1",
     "webserver-read-only",
 }
-SERVICES |= {"streams-2", "recogniser", "directory", "signin-1", "signin-2", "gateway"}
+SERVICES |= {"streams-2", "recogniser", "directory", "signin-1", "signin-2", "access", "gateway"}
 
 
 def test_status_says_everything_that_a_client_needs(stack: LiveStack):
     report = json.loads(stack.run("status", "--json").stdout)
     assert report == stack.status(), "the other tests ask in their own process"
     assert all(set(service) == {"state", "url", "pid", "log"} for service in report["services"].values())
-    assert set(report["kafka"]) == {"topic", "config"}
+    assert set(report["kafka"]) == {"topic", "config", "people"}
     assert set(report["lake"]) == {"root", "tables"}
     assert set(report["lake"]["tables"]) == {spec.name for spec in TABLES}
     assert (set(report["postgres"]), set(report["dagster"])) == ({"dsn"}, {"url", "ca", "token_command"})
