@@ -66,7 +66,13 @@ def data_of(layout: Layout) -> Path:
     return layout.kafka / "data"
 
 
-def command(layout: Layout, settings: Settings) -> list[str]:
+def signing_keys(run: Path) -> Path:
+    """By which name the broker finds the published keys of tokens: it takes a file's address without decoding it, so
+    that the folder has to be plain, as that of the sockets is."""
+    return run / "jwks.json"
+
+
+def command(layout: Layout, settings: Settings, run: Path) -> list[str]:
     """The command line that starts the broker; nothing secret is on it."""
     return [
         str(java()),
@@ -74,7 +80,7 @@ def command(layout: Layout, settings: Settings) -> list[str]:
         "-Xms64m",
         "-XX:+ExitOnOutOfMemoryError",
         # From here, and nowhere else, come the keys that people's tokens are verified with.
-        f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={settings.jwks_path.absolute().as_uri()}",
+        f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={signing_keys(run).as_uri()}",
         f"-Dlog4j2.configurationFile={(layout.kafka / 'log4j2.xml').as_uri()}",
         "-cp",
         f"{jars(settings)}/*",
@@ -83,7 +89,7 @@ def command(layout: Layout, settings: Settings) -> list[str]:
     ]
 
 
-def prepare(layout: Layout, settings: Settings, ports: Mapping[str, int], super_users: list[str]) -> None:
+def prepare(layout: Layout, settings: Settings, ports: Mapping[str, int], super_users: list[str], run: Path) -> None:
     """Write the configuration, and format the log folder if there is none. Called while no broker runs.
 
     Raises:
@@ -94,16 +100,22 @@ def prepare(layout: Layout, settings: Settings, ports: Mapping[str, int], super_
     write_private(layout.kafka / "broker.pem", pem)
     write_private(layout.kafka / "log4j2.xml", LOG4J)
     data = data_of(layout)
-    properties = configuration(layout, settings, ports, super_users)
+    signing_keys(run).unlink(missing_ok=True)
+    signing_keys(run).symlink_to(settings.jwks_path.absolute())
+    properties = configuration(layout, settings, ports, super_users, run)
     write_private(layout.kafka / "server.properties", as_properties(properties))
     if not (data / "meta.properties").is_file():
         _format(layout, settings, properties, data)
 
 
 def configuration(
-    layout: Layout, settings: Settings, ports: Mapping[str, int], super_users: list[str]
+    layout: Layout, settings: Settings, ports: Mapping[str, int], super_users: list[str], run: Path
 ) -> dict[str, str]:
-    """The broker's configuration, by name."""
+    """The broker's configuration, by name.
+
+    Args:
+        run: the folder of the stack's sockets.
+    """
     client, people, controller = ports["kafka"], ports["kafka-people"], ports["kafka-controller"]
     tokens = "listener.name.people.oauthbearer"
     values: dict[str, object] = {
@@ -131,7 +143,7 @@ def configuration(
         f"{tokens}.sasl.server.callback.handler.class": f"{_OAUTH}.OAuthBearerValidatorCallbackHandler",
         # The claim is a string that nothing uses; without it the module takes itself for a client's, and fails.
         f"{tokens}.sasl.jaas.config": f'{_OAUTH}.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="-";',
-        f"{tokens}.sasl.oauthbearer.jwks.endpoint.url": settings.jwks_path.absolute().as_uri(),
+        f"{tokens}.sasl.oauthbearer.jwks.endpoint.url": signing_keys(run).as_uri(),
         f"{tokens}.sasl.oauthbearer.expected.issuer": settings.token_issuer,
         f"{tokens}.sasl.oauthbearer.expected.audience": settings.token_audience,
         f"{tokens}.sasl.oauthbearer.sub.claim.name": KAFKA_CLAIM,

@@ -103,7 +103,7 @@ def services(layout: Layout, state: StackState, settings: Settings) -> list[Serv
         ),
         Service(
             "kafka",
-            tuple(kafka.command(layout, settings)),
+            tuple(kafka.command(layout, settings, state.run)),
             stop_seconds=30,
             url=f"ssl://127.0.0.1:{ports['kafka']}",
         ),

@@ -232,7 +232,7 @@ class _Start:
         if name == "postgres" and place is not None:
             postgres.prepare(self._layout, place, self._state.ports["postgres"], self._policy)
         if name == "kafka":
-            kafka.prepare(self._layout, self._admin, self._state.ports, super_users(self._policy))
+            kafka.prepare(self._layout, self._admin, self._state.ports, super_users(self._policy), self._state.run)
         if name == directory.DIRECTORY:
             directory.prepare(self._layout, self._state.ports[name])
         if name == s3.S3:

@@ -88,7 +88,7 @@ def test_logs_shows_the_last_lines_and_names_the_valid_ones(stack: LiveStack):
     assert len(shown.splitlines()) == 3
     refused = stack.run("logs", "zookeeper", check=False)
     assert refused.returncode == 1
-    assert "Valid names: code-server, daemon, directory, gateway, kafka" in refused.stderr
+    assert "Valid names: access, code-server, daemon, directory, gateway, kafka" in refused.stderr
 
 
 @pytest.mark.stack

@@ -66,10 +66,12 @@ def test_javas_properties_survive_backslashes_and_letters_beyond_latin(tmp_path:
 
 
 def test_every_listener_of_the_broker_is_tls_with_the_client_known():
-    values = kafka.configuration(Layout(AWKWARD), Settings(home=AWKWARD), PORTS, ["User:admin"])
+    values = kafka.configuration(Layout(AWKWARD), Settings(home=AWKWARD), PORTS, ["User:admin"], Path("/run/x"))
     assert values["listener.security.protocol.map"] == "CLIENT:SSL,PEOPLE:SASL_SSL,CONTROLLER:SSL"
     assert values["ssl.client.auth"] == "required"
     assert values["listener.name.people.sasl.enabled.mechanisms"] == "OAUTHBEARER"
+    # Kafka does not decode it.
+    assert values["listener.name.people.oauthbearer.sasl.oauthbearer.jwks.endpoint.url"] == "file:///run/x/jwks.json"
     assert values["allow.everyone.if.no.acl.found"] == "false"
     assert all("://127.0.0.1:" in listener for listener in values["listeners"].split(","))
 
@@ -144,5 +146,5 @@ def test_a_broker_s_log_folder_that_lost_its_mark_is_never_made_anew(tmp_path: P
     segment.parent.mkdir(parents=True)
     segment.write_bytes(b"acknowledged")
     with pytest.raises(StackError, match="no meta"):
-        kafka.prepare(layout, Settings(home=tmp_path), PORTS, [])
+        kafka.prepare(layout, Settings(home=tmp_path), PORTS, [], tmp_path)
     assert segment.read_bytes() == b"acknowledged"

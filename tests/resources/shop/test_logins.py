@@ -28,6 +28,7 @@ POLICY = load_policy()
 def _nobody_else(stack: LiveStack) -> Iterator[None]:
     """The stack would follow its own directory, which knows nobody of these."""
     with stack.without("access"):
+        apply_logins(stack.settings("admin").postgres_dsn, POLICY, [])  # whom it made of other tests' people
         yield
 
 
