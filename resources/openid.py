@@ -159,7 +159,7 @@ class OpenId:
         place, own = self._description()["token_endpoint"], self._settings.openid_client_id
         try:
             with self._client() as client:
-                if self._settings.openid_client_secret is not None:
+                if self._settings.openid_credentials is not None:
                     answer = client.post(place, data=dict(fields), auth=(own, self._secret()))
                 else:
                     answer = client.post(place, data={**fields, "client_id": own})
@@ -259,11 +259,11 @@ class OpenId:
         return httpx.Client(verify=trust, timeout=TIMEOUT_SECONDS, trust_env=False, follow_redirects=False)
 
     def _secret(self) -> str:
-        path = self._settings.openid_client_secret
+        path = self._settings.openid_credentials
         try:
             return path.read_text().strip() if path else ""
         except OSError as error:
-            raise OpenIdAway(f"openid_client_secret is {path}, which cannot be read: {error.strerror}.") from None
+            raise OpenIdAway(f"openid_credentials is {path}, which cannot be read: {error.strerror}.") from None
 
 
 def _url64(data: bytes) -> str:

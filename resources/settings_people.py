@@ -106,7 +106,7 @@ class PeopleSettings(BaseModel):
         default="",
         description="Name under which that provider knows sign-in. A wrong one: the provider refuses everybody.",
     )
-    openid_client_secret: Path | None = Field(
+    openid_credentials: Path | None = Field(
         default=None,
         description="File with sign-in's secret there; empty for a public client. A wrong one: nobody can sign in.",
     )
@@ -117,12 +117,12 @@ class PeopleSettings(BaseModel):
     )
     openid_scope: str = Field(
         default="openid profile",
-        description="What the provider is asked for. Without `openid`, or what has the name: nobody can sign in.",
+        description="What the provider is asked for. A wrong one, without `openid` or the name: nobody can sign in.",
     )
     openid_name_claim: str = Field(
         default="preferred_username",
-        description="Claim of the ID token that is somebody's name in the directory. One that people can change "
-        "themselves lets them be somebody else.",
+        description="Claim of the ID token that is somebody's name in the directory. A wrong one: nobody can sign "
+        "in; one that people can change themselves lets them be somebody else.",
     )
     policy_holders: dict[str, Path] = Field(
         default_factory=dict,

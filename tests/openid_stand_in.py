@@ -151,7 +151,7 @@ def provider(folder: Path) -> Iterator[tuple[ProviderStandIn, dict[str, Any]]]:
             {
                 "openid_issuer": standing.issuer,
                 "openid_client_id": CLIENT,
-                "openid_client_secret": secret,
+                "openid_credentials": secret,
                 "openid_ca": layout.ca,
             },
         )
