@@ -16,7 +16,7 @@ from access.policy import Identity, Policy
 
 PLACEHOLDERS = ("lake_bucket", "lake_prefix", "lake_kms_key", "keys_bucket", "keys_prefix", "keys_kms_key")
 KMS_PLATFORM = "darkroom key 1"
-"""What every call to KMS says of itself (its encryption context); `resources.kms` says the same."""
+"""What every call to KMS says of itself, as its encryption context."""
 _OBJECTS = {
     "READ": ("s3:GetObject",),
     "WRITE": ("s3:PutObject", "s3:AbortMultipartUpload"),

@@ -9,7 +9,8 @@ Roles by Confluent's list of predefined roles. Limit: it has run on no Confluent
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import groupby
 from typing import Any
 
 from access.kafka_acls import AclRule, acl_rules, group_rules
@@ -20,12 +21,12 @@ _ROLES = {
     ("GROUP", frozenset({"READ", "DESCRIBE"})): "DeveloperRead",
     ("TOPIC", frozenset({"WRITE", "DESCRIBE"})): "DeveloperWrite",
 }
-_RESOURCES = {"TOPIC": "Topic", "GROUP": "Group", "CLUSTER": "Cluster"}
+_RESOURCES = {"TOPIC": "Topic", "GROUP": "Group"}
 
 
 def confluent_acls(policy: Policy, topics: Mapping[str, str]) -> list[dict[str, str]]:
     """The rules that no role binding stands for, of services and of groups, by the names of Terraform's provider."""
-    bound = set(_bound(policy, topics))
+    bound = {rule for _, _, rules in _bound(policy, topics) for rule in rules}
     return [
         {
             "principal": rule.principal,
@@ -43,13 +44,14 @@ def confluent_acls(policy: Policy, topics: Mapping[str, str]) -> list[dict[str, 
 
 def confluent_role_bindings(policy: Policy, topics: Mapping[str, str]) -> list[dict[str, Any]]:
     """Role bindings of groups, as the metadata service takes them (its role bindings API)."""
-    found = []
-    for (principal, kind, pattern, name), rules in _by_resource(policy, topics).items():
-        role = _ROLES.get((kind, frozenset(rule.operation for rule in rules)))
-        if role is not None:
-            place = {"resourceType": _RESOURCES[kind], "name": name, "patternType": pattern}
-            found.append({"principal": principal, "role": role, "resourcePatterns": [place]})
-    return found
+    return [
+        {
+            "principal": rules[0].principal,
+            "role": role,
+            "resourcePatterns": [{"resourceType": kind, "name": rules[0].name, "patternType": rules[0].pattern}],
+        }
+        for role, kind, rules in _bound(policy, topics)
+    ]
 
 
 def ldap_properties() -> dict[str, str]:
@@ -77,17 +79,14 @@ def _rules(policy: Policy, topics: Mapping[str, str]) -> list[AclRule]:
     return [*acl_rules(policy, topics), *group_rules(policy, topics)]
 
 
-def _by_resource(policy: Policy, topics: Mapping[str, str]) -> dict[tuple[str, str, str, str], list[AclRule]]:
-    found: dict[tuple[str, str, str, str], list[AclRule]] = {}
-    for rule in group_rules(policy, topics):
-        found.setdefault((rule.principal, rule.resource_type, rule.pattern, rule.name), []).append(rule)
-    return found
+def _bound(policy: Policy, topics: Mapping[str, str]) -> Iterator[tuple[str, str, list[AclRule]]]:
+    """The rules of a group on one resource that a role is no more than: the role, Confluent's type, and the rules."""
 
+    def resource(rule: AclRule) -> tuple[str, str, str, str]:
+        return rule.principal, rule.resource_type, rule.pattern, rule.name
 
-def _bound(policy: Policy, topics: Mapping[str, str]) -> list[AclRule]:
-    return [
-        rule
-        for (_, kind, _, _), rules in _by_resource(policy, topics).items()
-        if (kind, frozenset(one.operation for one in rules)) in _ROLES
-        for rule in rules
-    ]
+    for (_, kind, _, _), of in groupby(sorted(group_rules(policy, topics), key=resource), key=resource):
+        rules = list(of)
+        role = _ROLES.get((kind, frozenset(rule.operation for rule in rules)))
+        if role is not None:
+            yield role, _RESOURCES[kind], rules

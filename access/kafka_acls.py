@@ -22,6 +22,8 @@ EVERY = "*"
 CLUSTER = "kafka-cluster"
 """Kafka's name for the cluster itself."""
 GROUP = "Group:"
+PERSON = f"User:{kafka_principal('')}"
+"""What a person's principal begins with."""
 
 
 @dataclass(frozen=True, order=True)
@@ -69,7 +71,7 @@ def person_rules(policy: Policy, topics: Mapping[str, str], people: Mapping[str,
     of_groups = group_rules(policy, topics)
     return sorted(
         {
-            replace(rule, principal=f"User:{kafka_principal(name)}")
+            replace(rule, principal=f"{PERSON}{name}")
             for name, groups in people.items()
             for rule in of_groups
             if rule.principal.removeprefix(GROUP) in groups
@@ -79,7 +81,7 @@ def person_rules(policy: Policy, topics: Mapping[str, str], people: Mapping[str,
 
 def is_person(principal: str) -> bool:
     """Whether this is a principal of a person."""
-    return principal.startswith(f"User:{kafka_principal('')}")
+    return principal.startswith(PERSON)
 
 
 def _rules(principal: str, rights: Iterable[KafkaRight], topics: Mapping[str, str]) -> Iterator[AclRule]:

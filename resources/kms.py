@@ -16,6 +16,7 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from access.aws_policies import KMS_PLATFORM as PLATFORM
 from resources.key_objects import KeyUnavailable
 from transforms.names import KEY_BYTES
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from resources.settings import Settings
 
 CONNECT_SECONDS, ANSWER_SECONDS, TRIES = 3, 10, 4
-PLATFORM = "darkroom key 1"
 OPENING = ("Decrypt",)
 """Operations that who only opens is granted: executors of a cluster, the recogniser."""
 _ADVICE = {

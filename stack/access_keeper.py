@@ -19,7 +19,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from access.kafka_acls import is_person
+from access.kafka_acls import PERSON, is_person
 from access.policy import load_policy
 from resources.enforcement import everybody_of
 from resources.failures import PlatformFailure
@@ -80,10 +80,10 @@ def follow(home: Path) -> list[str]:
     rights = KafkaRights(settings, policy, {person.name: person.groups for person in people})
     rules = [change for change in rights.plan() if is_person(change.rule.principal)]
     leaving = {change.name for change in logins.changes if not change.groups}
-    leaving |= {change.rule.principal for change in rules if not change.missing}
+    leaving |= {change.rule.principal.removeprefix(PERSON) for change in rules if not change.missing}
     if len(leaving) > max(FEW, len(people) // 2):
         raise TooManyLeave(
-            f"The directory has {len(people)} people, and {len(leaving)} logins or names at Kafka would lose rights. "
+            f"The directory has {len(people)} people, and {len(leaving)} would lose rights in PostgreSQL or at Kafka. "
             "Is it whole? Nothing was changed. `darkroom access plan` shows them, and `darkroom access apply --yes` "
             "does it."
         )
