@@ -1,10 +1,9 @@
 """Where images are decoded: processes of our own that may be timed out, run out of memory or crash, one image at a
 time.
 
-Mechanism: a pebble pool of spawned processes (never forked: Kafka clients do not survive a fork), each with a limit
-on its address space. Images travel in small chunks; when a chunk fails, its images are asked for again one by one, so
-that a hostile image spoils its own row and no other. Workers stay warm over chunks; only those that misbehaved are
-replaced.
+Mechanism: worker processes (`resources.worker_process`), each with a limit on its address space and a thread here that
+waits for it. Images travel in small chunks; when a chunk fails, its images are asked for again one by one, so that a
+hostile image spoils its own row and no other. Workers stay warm over chunks; only those that misbehaved are replaced.
 
 Limits: a worker runs under the account of its parent, so that it is a fence against accidents and bombs, not against
 code that breaks out of a decoder. The limit on address space works on Linux.
@@ -12,22 +11,17 @@ code that breaks out of a decoder. The limit on address space works on Linux.
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError
-from concurrent.futures import TimeoutError as FutureTimeout
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from multiprocessing.context import SpawnContext, SpawnProcess
-from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
-
-from pebble import ProcessExpired, ProcessFuture, ProcessPool
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from resources import decode_worker
 from resources.failures import TransientFailure
+from resources.worker_process import TaskFailed, TaskTimeout, WorkerLost, WorkerProcess
 from transforms.images import Developed, Limits, Rejected
 from transforms.reasons import Reason
 
@@ -40,7 +34,7 @@ CHUNK_IMAGES = 8
 CHUNK_BYTES = 4 * 1024 * 1024
 _KILLED = -9
 _PATIENCE = 2
-_GRACE_SECONDS = 120.0
+_STARTS = 3
 
 Verdict = Developed | Rejected
 T = TypeVar("T")
@@ -53,7 +47,7 @@ class DecodingUnavailable(TransientFailure):
 @dataclass
 class _Chunk:
     images: list[bytes]
-    future: ProcessFuture[list[Verdict]]
+    future: Future[list[Verdict]]
 
 
 class DecodePool:
@@ -67,10 +61,10 @@ class DecodePool:
 
     def __init__(self, settings: Settings) -> None:
         self.limits = Limits(settings.max_image_bytes, settings.max_pixels, settings.thumbnail_pixels)
-        self._workers = settings.decode_workers
+        self._count = settings.decode_workers
         self._memory = settings.decode_memory_mb * 1024 * 1024
         self._timeout = settings.decode_timeout_seconds
-        self._pool: ProcessPool | None = None
+        self._workers: _Workers | None = None
         self._lock = threading.Lock()
 
     def features(self, image: bytes | memoryview) -> np.ndarray | Rejected:
@@ -94,7 +88,7 @@ class DecodePool:
         try:
             for chunk in chunks:
                 ahead.append(_Chunk(chunk, self._schedule(chunk, decode_worker.develop_chunk)))
-                if len(ahead) > 2 * self._workers:
+                if len(ahead) > 2 * self._count:
                     yield from self._results(ahead.popleft())
             while ahead:
                 yield from self._results(ahead.popleft())
@@ -105,10 +99,9 @@ class DecodePool:
     def close(self) -> None:
         """End the worker processes; those that still decode are stopped."""
         with self._lock:
-            pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.stop()
-            pool.join()
+            workers, self._workers = self._workers, None
+        if workers is not None:
+            workers.close()
 
     def __enter__(self) -> Self:
         return self
@@ -118,28 +111,24 @@ class DecodePool:
     ) -> None:
         self.close()
 
-    def _schedule(self, images: list[bytes], task: Callable[[Sequence[bytes]], list[T]]) -> ProcessFuture[list[T]]:
+    def _schedule(self, images: list[bytes], task: Callable[[Sequence[bytes]], list[T]]) -> Future[list[T]]:
         with self._lock:
-            if self._pool is None:
+            if self._workers is None or self._workers.stopped:
                 limits = self.limits
-                self._pool = ProcessPool(
-                    max_workers=self._workers,
-                    initializer=decode_worker.start,
-                    initargs=(limits.max_bytes, limits.max_pixels, limits.thumbnail_pixels, self._memory),
-                    context=_BareSpawn(),
-                )
-            pool = self._pool
-        try:
-            return pool.schedule(task, args=(images,), timeout=self._timeout)
-        except RuntimeError as error:
-            raise self._unavailable(error) from error
+                arguments = (limits.max_bytes, limits.max_pixels, limits.thumbnail_pixels, self._memory)
+                try:
+                    self._workers = _Workers(self._count, arguments)
+                except OSError as error:
+                    raise self._unavailable(str(error)) from error
+            try:
+                return self._workers.schedule(task, images, self._timeout)
+            except RuntimeError as error:  # it was stopped this very moment
+                raise self._unavailable(str(self._workers.stopped)) from error
 
     def _results(self, chunk: _Chunk) -> list[Verdict]:
         try:
             return self._wait(chunk.future)
-        except (BrokenProcessPool, DecodingUnavailable) as error:
-            raise self._unavailable(error) from error
-        except Exception:
+        except (TaskFailed, TaskTimeout, WorkerLost):
             # Whatever it was, one of these images did it; alone, each gets its own verdict.
             return [self._alone(image, decode_worker.develop_chunk) for image in chunk.images]
 
@@ -152,9 +141,7 @@ class DecodePool:
         while True:
             try:
                 return self._wait(self._schedule([image], task))[0]
-            except (BrokenProcessPool, DecodingUnavailable) as error:
-                raise self._unavailable(error) from error
-            except FutureTimeout:
+            except TaskTimeout:
                 late += 1
                 if late < _PATIENCE:
                     continue
@@ -162,17 +149,17 @@ class DecodePool:
                     Reason.DECODE_TIMEOUT,
                     f"Decoding was stopped after {self._timeout:g} s, the longest for one image, {late} times.",
                 )
-            except MemoryError:
-                return self._too_hungry()
-            except ProcessExpired as error:
+            except WorkerLost as error:
                 died += 1
                 if died < _PATIENCE:
                     continue
-                if error.exitcode == _KILLED:
+                if error.exit_code == _KILLED:
                     return self._too_hungry()
-                return Rejected(Reason.CORRUPT, f"The decoder died on it {died} times (exit code {error.exitcode}).")
-            except Exception as error:
-                return Rejected(Reason.CORRUPT, f"Decoding failed with {type(error).__name__}.")
+                return Rejected(Reason.CORRUPT, f"The decoder died on it {died} times (exit code {error.exit_code}).")
+            except TaskFailed as error:
+                if error.kind == MemoryError.__name__:
+                    return self._too_hungry()
+                return Rejected(Reason.CORRUPT, f"Decoding failed with {error.kind}.")
 
     def _too_hungry(self) -> Rejected:
         return Rejected(
@@ -180,26 +167,116 @@ class DecodePool:
             f"Decoding needed more than the {self._memory // 1024 // 1024} MiB that one image may use.",
         )
 
-    def _wait(self, future: ProcessFuture[list[T]]) -> list[T]:
-        # Everything ahead of this task in the queue has its own time limit, so that a wait without end means a stuck
-        # pool.
-        longest = self._timeout * (2 * self._workers + 2) + _GRACE_SECONDS
+    def _wait(self, future: Future[list[T]]) -> list[T]:
+        # No limit here: each start, task and end before it in the queue has its own.
         try:
-            return future.result(timeout=longest)
-        except FutureTimeout:
-            if future.done():
-                raise
+            return future.result()
         except CancelledError:
-            # Another thread closed the pool: that says nothing about these images.
-            raise DecodingUnavailable("the pool of decoding processes was closed meanwhile") from None
-        raise DecodingUnavailable(f"no answer of a decoding process in {longest:g} s")
+            raise self._unavailable(_CLOSED) from None
+        except _NoWorker as error:
+            raise self._unavailable(str(error)) from error
 
-    def _unavailable(self, error: Exception) -> DecodingUnavailable:
-        self.close()
+    def _unavailable(self, why: str) -> DecodingUnavailable:
         return DecodingUnavailable(
-            f"Decoding in {self._workers} processes is not possible ({type(error).__name__}: {error}). "
-            "Nothing was judged. Is there memory and room for processes? The processes' own messages stand in this log."
+            f"Decoding in {self._count} processes is not possible: {why}. Nothing was judged. Is there memory and room "
+            "for processes? The processes' own messages stand in this log."
         )
+
+
+_CLOSED = "the pool was closed meanwhile"
+
+
+class _NoWorker(Exception):
+    """The task was not begun: no process takes it up any more. It says nothing about its images."""
+
+
+class _Workers:
+    """Worker processes, started at once, and as many threads that wait for their answers."""
+
+    def __init__(self, count: int, arguments: tuple[int, ...]) -> None:
+        self._arguments = arguments
+        self.stopped: str | None = None
+        """Why no task is taken any more."""
+        self._lock = threading.Lock()
+        self._all: set[WorkerProcess] = set()
+        self._idle: list[WorkerProcess] = []
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix="decoding")
+        try:
+            for _ in range(count):
+                self._add()
+        except OSError:
+            self.close()
+            raise
+
+    def schedule(
+        self, task: Callable[[Sequence[bytes]], list[T]], images: list[bytes], seconds: float
+    ) -> Future[list[T]]:
+        return self._threads.submit(self._run, task, images, seconds)
+
+    def close(self) -> None:
+        self._stop(_CLOSED)
+        self._threads.shutdown()
+        for worker in self._all:
+            worker.close()
+
+    def _stop(self, why: str) -> None:
+        with self._lock:
+            self.stopped = self.stopped or why
+            workers = list(self._all)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for worker in workers:
+            worker.kill()  # which the thread that waits for it sees
+
+    def _run(self, task: Callable[[Sequence[bytes]], list[T]], images: list[bytes], seconds: float) -> list[T]:
+        lost: WorkerLost | None = None
+        for _ in range(_STARTS):
+            worker = self._take()
+            try:
+                answer = worker.ask(task, images, seconds)
+            except TaskFailed:
+                self._give_back(worker)
+                raise
+            except BaseException as error:
+                self._replace(worker)
+                if not isinstance(error, WorkerLost) or error.begun:
+                    raise
+                lost = error  # one that was idle; or none can start here
+            else:
+                self._give_back(worker)
+                return answer
+        self._stop(f"{_STARTS} processes in a row ended before they took up a task ({lost})")
+        raise _NoWorker(self.stopped) from lost
+
+    def _take(self) -> WorkerProcess:
+        with self._lock:
+            if self.stopped:
+                raise _NoWorker(self.stopped)
+            # The newest first: after a death it is the one that was started since.
+            return self._idle.pop()
+
+    def _give_back(self, worker: WorkerProcess) -> None:
+        with self._lock:
+            self._idle.append(worker)
+
+    def _replace(self, worker: WorkerProcess) -> None:
+        worker.close()
+        with self._lock:
+            self._all.discard(worker)
+            if self.stopped:
+                raise _NoWorker(self.stopped)
+        try:
+            self._add()
+        except OSError as error:
+            self._stop(str(error))  # with one too few, some thread would find none to take
+            raise _NoWorker(self.stopped) from error
+
+    def _add(self) -> None:
+        worker = WorkerProcess(decode_worker.start, self._arguments)
+        with self._lock:
+            self._all.add(worker)
+            self._idle.append(worker)
+        if self.stopped:
+            worker.kill()
 
 
 def _chunks(images: Iterable[bytes | memoryview]) -> Iterator[list[bytes]]:
@@ -213,31 +290,3 @@ def _chunks(images: Iterable[bytes | memoryview]) -> Iterator[list[bytes]]:
         size += len(image)
     if chunk:
         yield chunk
-
-
-class _BareProcess(SpawnProcess):
-    """A spawned process that does not import its parent's main module.
-
-    `spawn` runs the parent's main script again in every child; under Dagster's console script that is 2.6 CPU-seconds
-    and 250 MB for nothing. What a worker needs is named by its task.
-    """
-
-    _starting = threading.Lock()
-
-    @staticmethod
-    def _Popen(process_obj: Any) -> Any:
-        from multiprocessing.popen_spawn_posix import Popen
-
-        with _BareProcess._starting:
-            main = sys.modules["__main__"]
-            blank = ModuleType("__main__")
-            blank.__spec__ = None
-            sys.modules["__main__"] = blank
-            try:
-                return Popen(process_obj)
-            finally:
-                sys.modules["__main__"] = main
-
-
-class _BareSpawn(SpawnContext):
-    Process = _BareProcess

@@ -30,7 +30,7 @@ RENEW_DAYS = 30
 # Only these may stand as a server; `postgres` is only that, and logs in nowhere.
 BEHIND = frozenset({"uploads", "streams", "signin"})
 """Services that the gateway stands before; their certificates have a name by which it knows them."""
-SERVERS = frozenset({"broker", "postgres", "s3", "directory", "gateway", "recogniser", "mlflow", *BEHIND})
+SERVERS = frozenset({"broker", "postgres", "s3", "directory", "gateway", "recogniser", "mlflow", "spark", *BEHIND})
 SERVERS_ONLY = frozenset({"postgres", "s3", "directory", "gateway"})
 NAMES = (x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
 GATEWAY = "gateway"

@@ -88,7 +88,7 @@ class Probes:
         return Health(wrong is None, wrong or "")
 
     def _spark(self, name: str) -> Health:
-        wrong = spark_cluster.answers(name, self._state.ports)
+        wrong = spark_cluster.answers(self._layout, name, self._state.ports)
         return Health(wrong is None, wrong or "")
 
     def _code_server(self) -> Health:

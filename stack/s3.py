@@ -15,6 +15,7 @@ from resources.object_storage import Storage, read_credentials
 from resources.settings import Settings
 from stack.kafka import as_properties, java
 from stack.paths import Layout, write_private
+from stack.pkcs12 import as_pkcs12
 
 S3 = "s3"
 BUCKET = "darkroom"
@@ -40,7 +41,7 @@ def prepare(layout: Layout, port: int) -> None:
     """Write the server's configuration and key store, and make its bucket; the access key is made once and kept."""
     key_id, secret = _access_key(layout)
     password = secrets.token_urlsafe(24)
-    write_private(_key_store(layout), _pkcs12(layout, password))
+    write_private(_key_store(layout), as_pkcs12(layout, S3, password))
     values = {
         "s3proxy.secure-endpoint": f"https://127.0.0.1:{port}",
         "s3proxy.keystore-path": str(_key_store(layout)),
@@ -100,23 +101,3 @@ def _access_key(layout: Layout) -> tuple[str, str]:
         write_private(path, f"[default]\naws_access_key_id = {key_id}\naws_secret_access_key = {secret}\n")
     found = read_credentials(path)
     return found.key_id, found.secret
-
-
-def _pkcs12(layout: Layout, password: str) -> bytes:
-    from cryptography.hazmat.primitives.serialization import (
-        BestAvailableEncryption,
-        load_pem_private_key,
-        pkcs12,
-    )
-    from cryptography.x509 import load_pem_x509_certificate
-
-    key = load_pem_private_key(layout.key(S3).read_bytes(), None)
-    certificate = load_pem_x509_certificate(layout.certificate(S3).read_bytes())
-    authority = load_pem_x509_certificate(layout.ca.read_bytes())
-    return pkcs12.serialize_key_and_certificates(
-        S3.encode(),
-        key,  # type: ignore[arg-type]
-        certificate,
-        [authority],
-        BestAvailableEncryption(password.encode()),
-    )

@@ -249,10 +249,11 @@ def _cluster(layout: Layout, state: StackState) -> list[Service]:
     """Spark's master and workers."""
     services = []
     for name in spark_cluster.SERVICES:
-        url = f"http://127.0.0.1:{state.ports[f'{name}-page']}"
         line = spark_cluster.command(layout, name, state.ports)
         needs = () if name == spark_cluster.MASTER else (spark_cluster.MASTER,)
-        services.append(Service(name, line, needs, spark_cluster.environment(), stop_seconds=20, url=url))
+        environment = spark_cluster.environment(name, state.ports)
+        url = spark_cluster.page(name, state.ports)
+        services.append(Service(name, line, needs, environment, stop_seconds=20, url=url))
     return services
 
 

@@ -2,25 +2,30 @@
 
 For trying out what a cluster does, with the same properties that a real one needs: everybody knows one secret
 (`spark.authenticate`), and what crosses a socket between driver, master, workers and executors is AES-GCM. The pages of
-master and workers show no data of jobs and answer on the loopback interface alone.
+master and workers are TLS, answer on the loopback interface alone, and want a certificate of the stack.
 
-Limits: one secret for all, so that whoever has it may run any code as this account; the pages are plain HTTP.
+Limits: one secret for all, so that whoever has it may run any code as this account. Spark opens a port in the clear
+beside each page, which no setting closes: it answers whatever it is asked with a redirection to the page.
 """
 
 from __future__ import annotations
 
 import secrets
+import ssl
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from stack.errors import StackError
 from stack.paths import Layout, write_private
+from stack.pkcs12 import as_pkcs12, authority_as_pkcs12
 
 MASTER = "spark-master"
 WORKERS = ("spark-worker-1", "spark-worker-2")
 SERVICES = (MASTER, *WORKERS)
-PORTS = (MASTER, *(f"{name}-page" for name in SERVICES))
+PORTS = (MASTER, *(f"{name}-{part}" for name in SERVICES for part in ("page", "redirect")))
+IDENTITY = "spark"
+"""Of master and workers alike, before those who look at their pages."""
 _SECRET = "spark.authenticate.secret"  # noqa: S105 - the property's name
 WORKER_CORES = 1
 WORKER_MEMORY = "1536m"
@@ -56,12 +61,35 @@ def insist_on_spark() -> None:
 
 
 def prepare(layout: Layout) -> None:
-    """Write the properties that everybody starts with; the secret is made once, kept, and read by its owner alone."""
+    """Write the properties that everybody starts with; the secret is made once, kept, and read by its owner alone.
+
+    The certificate of IDENTITY must be there.
+    """
     path = layout.spark_properties
     kept = path.read_text().splitlines() if path.is_file() else []
     known = [line.split(None, 1)[1] for line in kept if line.startswith(f"{_SECRET} ")]
-    write_private(path, as_properties(ENCRYPTED, known[0] if known else secrets.token_urlsafe(32)))
+    properties = {**ENCRYPTED, **pages(layout)}
+    write_private(path, as_properties(properties, known[0] if known else secrets.token_urlsafe(32)))
     (layout.spark / "work").mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def pages(layout: Layout) -> dict[str, str]:
+    """Write the certificates of the pages as Java reads them. Returns the properties that lead there."""
+    password = secrets.token_urlsafe(24)
+    places = {"keyStore": layout.spark / "pages.p12", "trustStore": layout.spark / "authority.p12"}
+    layout.spark.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_private(places["keyStore"], as_pkcs12(layout, IDENTITY, password))
+    write_private(places["trustStore"], authority_as_pkcs12(layout, password))
+    return {
+        "spark.ssl.standalone.enabled": "true",
+        "spark.ssl.standalone.protocol": "TLSv1.3",
+        "spark.ssl.standalone.needClientAuth": "true",
+        **{f"spark.ssl.standalone.{name}": str(path) for name, path in places.items()},
+        **{f"spark.ssl.standalone.{name}Type": "PKCS12" for name in places},
+        **{f"spark.ssl.standalone.{name}Password": password for name in (*places, "key")},
+        # Jobs end where they began, not by a button that any certificate of the stack may press.
+        "spark.ui.killEnabled": "false",
+    }
 
 
 def as_properties(values: dict[str, str], secret: str) -> str:
@@ -88,7 +116,7 @@ def command(layout: Layout, name: str, ports: dict[str, int], properties: Path |
     home = pyspark_home()
     if home is None:
         raise StackError("pyspark is not installed: run `make install-spark`.")
-    places = ("--host", "127.0.0.1", "--webui-port", str(ports[f"{name}-page"]))
+    places = ("--host", "127.0.0.1", "--webui-port", str(ports[f"{name}-redirect"]))
     file = ("--properties-file", str(properties or layout.spark_properties))
     start = (str(home / "bin" / "spark-class"),)
     if name == MASTER:
@@ -97,9 +125,11 @@ def command(layout: Layout, name: str, ports: dict[str, int], properties: Path |
     return (*start, "org.apache.spark.deploy.worker.Worker", *places, *size, *file, address(ports[MASTER]))
 
 
-def environment() -> dict[str, str]:
-    """What master and workers see beside the usual."""
+def environment(name: str, ports: dict[str, int]) -> dict[str, str]:
+    """What the master or a worker sees beside the usual."""
     return {
+        # One property for three services, and one file for all of them.
+        "SPARK_DAEMON_JAVA_OPTS": f"-Dspark.ssl.standalone.port={ports[f'{name}-page']}",
         "SPARK_HOME": str(pyspark_home()),
         "SPARK_SCALA_VERSION": "2.13",
         # Pages bind to this, too.
@@ -110,12 +140,17 @@ def environment() -> dict[str, str]:
     }
 
 
-def answers(name: str, ports: dict[str, int]) -> str | None:
+def page(name: str, ports: dict[str, int]) -> str:
+    """The address of a service's page."""
+    return f"https://127.0.0.1:{ports[f'{name}-page']}"
+
+
+def answers(layout: Layout, name: str, ports: dict[str, int]) -> str | None:
     """None where the service says on its page that it works, else what was wrong. A worker has to have registered."""
-    found, master = _page(name, ports), _page(MASTER, ports)
-    for page in (found, master):
-        if isinstance(page, str):
-            return page
+    found, master = says(layout, name, ports), says(layout, MASTER, ports)
+    for said in (found, master):
+        if isinstance(said, str):
+            return said
     if name == MASTER:
         return (
             None if found.get("status") == "ALIVE" else f"the master says on its page that it is {found.get('status')}"
@@ -124,12 +159,14 @@ def answers(name: str, ports: dict[str, int]) -> str | None:
     return None if found.get("id") in registered else f"{name} ({found.get('id')}) is not registered with the master"
 
 
-def _page(name: str, ports: dict[str, int]) -> Any:
+def says(layout: Layout, name: str, ports: dict[str, int]) -> Any:
     """What a page says of its service; a sentence where it does not answer."""
     import httpx
 
-    url = f"http://127.0.0.1:{ports[f'{name}-page']}/json/"
+    url = f"{page(name, ports)}/json/"
+    context = ssl.create_default_context(cafile=str(layout.ca))
+    context.load_cert_chain(layout.certificate(IDENTITY), layout.key(IDENTITY))
     try:
-        return httpx.get(url, timeout=5, trust_env=False).json()
+        return httpx.get(url, timeout=5, trust_env=False, verify=context).json()
     except (httpx.HTTPError, ValueError) as error:
         return f"{url}: {error or type(error).__name__}"

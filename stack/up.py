@@ -105,7 +105,6 @@ class _Start:
             state.spark_cluster = cluster
         if state.spark_cluster:
             spark_cluster.insist_on_spark()
-            spark_cluster.prepare(layout)
         self._supervisor = supervisor = Supervisor(layout, state)
         if not supervisor.runs():
             self._clear_orphans()
@@ -117,6 +116,8 @@ class _Start:
         }
         self._choose_ports(running)
         self._certify(running)
+        if state.spark_cluster:
+            spark_cluster.prepare(layout)
         if "postgres" not in running:
             state.postgres = settle(layout, state.postgres, say)
         save_state(layout.home, state)
@@ -173,7 +174,9 @@ class _Start:
             )
 
     def _certify(self, running: set[str]) -> None:
-        servers = ("postgres", directory.DIRECTORY, gateway.GATEWAY, *([s3.S3] if self._state.lake == s3.S3 else []))
+        asked = {s3.S3: self._state.lake == s3.S3, spark_cluster.IDENTITY: self._state.spark_cluster}
+        chosen = (name for name, wanted in asked.items() if wanted)
+        servers = ("postgres", directory.DIRECTORY, gateway.GATEWAY, *chosen)
         issued = ca.issue(self._layout, (*IDENTITIES, *servers), datetime.now(UTC))
         if issued and running:
             self._say(f"Certificates were issued anew ({', '.join(issued)}): every service starts again with them.")

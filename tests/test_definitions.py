@@ -65,7 +65,7 @@ sys.addaudithook(guard)
 from platform_assets.definitions import defs
 print(json.dumps({
     "assets": len(defs.resolve_all_asset_specs()),
-    "heavy": sorted({"mlflow", "dagster_aws", "pyspark", "deltalake", "polars", "confluent_kafka", "pebble", "sklearn",
+    "heavy": sorted({"mlflow", "dagster_aws", "pyspark", "deltalake", "polars", "confluent_kafka", "sklearn",
                      "cv2", "PIL", "onnx", "onnxruntime", "skl2onnx",
                      "pandas", "psycopg", "alembic", "fastapi"} & set(sys.modules)),
 }))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +21,7 @@ import pytest
 from cli.hostile import hostile_kinds, sound_jpeg, sound_png
 from resources.decoding import CHUNK_IMAGES, DecodePool, DecodingUnavailable
 from resources.settings import Settings
+from resources.worker_process import WorkerProcess
 from tests.resources.heavy_images import hungry_png, slow_png
 from transforms.features import features
 from transforms.images import Developed, Rejected
@@ -31,11 +35,12 @@ def pool() -> Iterator[DecodePool]:
 
 
 def workers() -> list[psutil.Process]:
-    return [
-        child
-        for child in psutil.Process().children(recursive=True)
-        if "multiprocessing-fork" in " ".join(child.cmdline())
-    ]
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # a zombie is one, too
+            if "multiprocessing-fork" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 def test_verdicts_come_in_the_order_of_the_images(pool: DecodePool) -> None:
@@ -126,6 +131,46 @@ def test_a_worker_that_is_killed_costs_no_image(pool: DecodePool) -> None:
     rest = list(verdicts)
     assert all(isinstance(verdict, Developed) for verdict in first + rest)
     assert len(first + rest) == 200
+
+
+def test_workers_that_are_killed_while_they_wait_cost_no_image_and_no_try(pool: DecodePool) -> None:
+    list(pool.map([sound_jpeg()] * 20))
+    for _ in range(3):
+        for worker in workers():
+            worker.kill()
+        assert isinstance(pool.features(sound_jpeg()), np.ndarray)
+    assert all(isinstance(verdict, Developed) for verdict in pool.map([sound_jpeg()] * 20))
+
+
+def test_a_pool_that_is_closed_by_another_thread_judges_nobody_and_can_be_used_again() -> None:
+    with DecodePool(Settings(decode_workers=1)) as pool:
+        verdicts = pool.map([sound_jpeg(640, 480)] * 500)
+        next(verdicts)
+        closing = threading.Thread(target=pool.close)
+        closing.start()
+        with pytest.raises(DecodingUnavailable, match="closed meanwhile"):
+            list(verdicts)
+        closing.join()
+        assert isinstance(next(pool.map([sound_jpeg()])), Developed)
+
+
+def test_processes_that_cannot_be_had_are_a_transient_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    with DecodePool(Settings(decode_workers=2)) as pool:
+        assert isinstance(next(pool.map([sound_jpeg()])), Developed)
+        monkeypatch.setattr(WorkerProcess, "__init__", refuse_a_process)
+        for worker in workers():
+            worker.kill()
+        with pytest.raises(DecodingUnavailable, match="Resource temporarily unavailable"):
+            list(pool.map([sound_jpeg()] * 20))
+        with pytest.raises(DecodingUnavailable, match="Resource temporarily unavailable"):
+            pool.features(sound_jpeg())
+        monkeypatch.undo()
+        assert isinstance(pool.features(sound_jpeg()), np.ndarray)
+
+
+def refuse_a_process(*_: object) -> None:
+    """Stands in for a machine without room for a process."""
+    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
 def test_a_decoder_that_crashes_on_an_image_costs_that_image_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,24 +3,29 @@ worker that is killed costs only time."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 import pytest
 
 from resources.settings import Settings
-from stack import spark_cluster
+from stack import ca, spark_cluster
 from stack.paths import Layout
 from stack.ports import choose
+from tests.system.wire import another_authority, handshake, said_in_the_clear
 
 pytestmark = pytest.mark.slow
 REFUSED = "Authentication failed."
@@ -63,7 +68,11 @@ class Cluster:
     def __init__(self, folder: Path, properties: dict[str, str]) -> None:
         self.layout = Layout(folder)
         self.properties = folder / "cluster.properties"
-        self.properties.write_text(spark_cluster.as_properties(properties, "the-secret-of-this-cluster"))
+        for folder in (self.layout.secrets, self.layout.tls):
+            folder.mkdir()
+        ca.issue(self.layout, (spark_cluster.IDENTITY,), datetime.now(UTC))
+        given = {**properties, **spark_cluster.pages(self.layout)}
+        self.properties.write_text(spark_cluster.as_properties(given, "the-secret-of-this-cluster"))
         self.ports, _ = choose(spark_cluster.PORTS, {}, set())
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -72,8 +81,8 @@ class Cluster:
         return spark_cluster.address(self.ports[spark_cluster.MASTER])
 
     def start(self) -> None:
-        environment = {**os.environ, **spark_cluster.environment()}
         for name in spark_cluster.SERVICES:
+            environment = {**os.environ, **spark_cluster.environment(name, self.ports)}
             line = spark_cluster.command(self.layout, name, self.ports, self.properties)
             log = (self.layout.home / f"{name}.log").open("wb")
             self.processes[name] = subprocess.Popen(line, env=environment, stdout=log, stderr=log, process_group=0)
@@ -85,7 +94,7 @@ class Cluster:
 
     def _wait(self, name: str) -> None:
         deadline = time.monotonic() + 60
-        while (wrong := spark_cluster.answers(name, self.ports)) is not None:
+        while (wrong := spark_cluster.answers(self.layout, name, self.ports)) is not None:
             log = (self.layout.home / f"{name}.log").read_text()[-2000:]
             assert time.monotonic() < deadline and self.processes[name].poll() is None, f"{wrong}\n{log}"
             time.sleep(0.2)
@@ -234,22 +243,61 @@ def test_a_worker_that_is_killed_in_the_middle_of_a_job_costs_only_time(tmp_path
 
 
 def executors(cluster: Cluster) -> int:
-    import httpx
-
-    url = f"http://127.0.0.1:{cluster.ports['spark-master-page']}/json/"
-    found = httpx.get(url, timeout=5, trust_env=False).json()
+    found = spark_cluster.says(cluster.layout, spark_cluster.MASTER, cluster.ports)
     return sum(one["coresused"] for one in found["workers"])
+
+
+def test_no_port_says_a_word_in_the_clear_but_where_the_page_is(encrypted: Cluster) -> None:
+    ports = {
+        one.laddr.port
+        for process in encrypted.processes.values()
+        for one in psutil.Process(process.pid).net_connections("tcp")
+        if one.status == psutil.CONN_LISTEN
+    }
+    redirects = {encrypted.ports[f"{name}-redirect"]: name for name in spark_cluster.SERVICES}
+    assert ports > set(encrypted.ports.values())
+    for port in ports:
+        said = said_in_the_clear(port)
+        if name := redirects.get(port):
+            head, _, body = said.partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 302") and body == b"", said
+            assert f"Location: https://localhost:{encrypted.ports[f'{name}-page']}/".encode() in head
+        else:
+            assert said == b"", port
+
+
+def test_a_page_is_shown_to_nobody_without_a_certificate_of_the_stack(encrypted: Cluster, tmp_path: Path) -> None:
+    authority, another = another_authority(tmp_path)
+    port = encrypted.ports["spark-master-page"]
+    with pytest.raises(ssl.SSLCertVerificationError):
+        handshake(port, ssl.create_default_context(cafile=str(authority)), spark_cluster.MASTER)
+    for shown in (None, another):
+        context = ssl.create_default_context(cafile=str(encrypted.layout.ca))
+        if shown is not None:
+            context.load_cert_chain(shown)
+        with contextlib.suppress(ssl.SSLError, OSError):
+            assert handshake(port, context, spark_cluster.MASTER) == b""
+    context = ssl.create_default_context(cafile=str(encrypted.layout.ca))
+    context.load_cert_chain(
+        encrypted.layout.certificate(spark_cluster.IDENTITY), encrypted.layout.key(spark_cluster.IDENTITY)
+    )
+    assert handshake(port, context, spark_cluster.MASTER).startswith(b"HTTP/1.1 200")
 
 
 def test_the_secret_is_made_once_and_read_by_its_owner_alone(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
-    layout.secrets.mkdir()
-    spark_cluster.prepare(layout)
-    first = layout.spark_properties.read_text()
-    spark_cluster.prepare(layout)
-    assert layout.spark_properties.read_text() == first
+    for folder in (layout.secrets, layout.tls):
+        folder.mkdir()
+    ca.issue(layout, (spark_cluster.IDENTITY,), datetime.now(UTC))
+
+    def secret_of_the_cluster() -> str:
+        spark_cluster.prepare(layout)
+        lines = layout.spark_properties.read_text().splitlines()
+        return next(line.split()[1] for line in lines if line.startswith("spark.authenticate.secret "))
+
+    secret = secret_of_the_cluster()
+    assert secret_of_the_cluster() == secret
     assert layout.spark_properties.stat().st_mode & 0o077 == 0
-    secret = next(line.split()[1] for line in first.splitlines() if line.startswith("spark.authenticate.secret"))
     ports, _ = choose(spark_cluster.PORTS, {}, set())
     for name in spark_cluster.SERVICES:
         assert secret not in " ".join(spark_cluster.command(layout, name, ports))

@@ -16,7 +16,7 @@ from resources.lake import open_lake
 from stack.state import load_state
 from tests.live_stack import LiveStack, run_darkroom, tear_down
 from tests.platform_assets.dagster_client import DagsterClient
-from tests.system.wire import another_authority, handshake, open_ports, said_in_the_clear
+from tests.system.wire import another_authority, handshake, open_ports, said_by_any
 from transforms.tables import IMAGE_FEATURES, PROCESSED_IMAGES, RAW_IMAGES, RECOGNISED_IMAGES
 
 pytestmark = [pytest.mark.stack, pytest.mark.alone, pytest.mark.timeout(1200)]
@@ -84,6 +84,6 @@ def test_the_s3_servers_port_says_nothing_in_the_clear_and_is_no_other_authority
 ) -> None:
     port = load_state(on_s3.home).ports["s3"]
     assert open_ports(on_s3.home)[port][1] == "127.0.0.1"
-    assert {number: said for number in open_ports(on_s3.home) if (said := said_in_the_clear(number))} == {}
+    assert said_by_any(on_s3.home) == {}
     with pytest.raises(ssl.SSLCertVerificationError):
         handshake(port, ssl.create_default_context(cafile=str(another_authority(tmp_path)[0])), "s3")

@@ -12,7 +12,7 @@ from psycopg.conninfo import make_conninfo
 
 from stack.state import load_state
 from tests.live_stack import LiveStack
-from tests.system.wire import another_authority, datagram_ports, handshake, open_ports, said_in_the_clear
+from tests.system.wire import another_authority, datagram_ports, handshake, open_ports, said_by_any
 
 pytestmark = pytest.mark.stack
 
@@ -43,8 +43,8 @@ def test_every_service_with_a_port_was_found_and_listens_on_this_machine_alone(
     assert datagram_ports(stack.home) == set()
 
 
-def test_no_port_says_a_word_in_the_clear(found: dict[int, str]) -> None:
-    assert {name: said for port, name in found.items() if (said := said_in_the_clear(port))} == {}
+def test_no_port_says_a_word_in_the_clear(stack: LiveStack) -> None:
+    assert said_by_any(stack.home) == {}
 
 
 def test_no_port_is_taken_for_its_own_by_a_client_of_another_authority(

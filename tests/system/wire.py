@@ -63,6 +63,20 @@ def said_in_the_clear(port: int) -> bytes:
     return b"" if said[:1] == bytes([TLS_ALERT]) else said
 
 
+def said_by_any(home: Path) -> dict[int, bytes]:
+    """What the ports of a stack say in the clear, those left out that say nothing.
+
+    A port that nobody listens on any more when it is asked is none: Spark's come and go with its jobs.
+    """
+    said = {}
+    for port in open_ports(home):
+        try:
+            said[port] = said_in_the_clear(port)
+        except ConnectionRefusedError:
+            assert port not in open_ports(home)
+    return {port: words for port, words in said.items() if words}
+
+
 def handshake(port: int, context: ssl.SSLContext, service: str) -> bytes:
     """Shake hands and ask for something. Returns what was said; raises ssl.SSLError or OSError where nothing was."""
     with socket.create_connection(("127.0.0.1", port), SECONDS) as raw:
