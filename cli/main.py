@@ -31,6 +31,7 @@ MODULES = (
     "cli.models",
     "cli.results",
     "cli.labels",
+    "cli.keys",
     "cli.shop",
     "cli.signin",
     "cli.signing",

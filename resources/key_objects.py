@@ -11,16 +11,18 @@ survive a fork: spawn processes.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import LocalStore, ObjectStore, from_url
 
 from resources.failures import PermanentFailure, TransientFailure
@@ -30,6 +32,8 @@ from transforms.reasons import Reason
 MARK = "platform-secret.json"
 """Made last by `initialise`: where it stands, the store is there and whole."""
 
+
+LOCK = ".lock"
 
 _WHOSE = re.compile(rf"(?<![a-z2-7]){PSEUDONYM.pattern}(?=(-{BASE32}{{{SUFFIX_CHARACTERS}}})?\.(json|current|next)\b)")
 
@@ -134,11 +138,55 @@ class KeyObjects:
     def replace(self, path: str, document: Mapping[str, Any]) -> None:
         """Write the object over whatever stands there."""
         self.require_store()
+        with self._alone(path):
+            self._put(path, document, "overwrite")
+
+    def exchange(self, path: str, document: Mapping[str, Any], was: Mapping[str, Any]) -> bool:
+        """Write the object over the one that was read as `was`; False where another stands there by now, and nothing
+        was changed.
+
+        In a folder by a lock that every `replace` and `exchange` takes; on object storage by a put on condition that
+        the object is still the same (If-Match).
+        """
+        self.require_store()
+        with self._alone(path):
+            try:
+                found = self._opened().get(path)
+                stands, version = json.loads(bytes(found.bytes())), found.meta
+            except (FileNotFoundError, ValueError):
+                return False
+            except (BaseError, OSError) as error:
+                raise self._away("read", path, error) from error
+            if stands != was:
+                return False
+            same = {name: str(version[name]) for name in ("e_tag", "version") if version[name] is not None}
+            return self._put(path, document, "overwrite" if self._folder is not None else same)
+
+    def _put(self, path: str, document: Mapping[str, Any], mode: Any) -> bool:
         try:
-            self._opened().put(path, json.dumps(document).encode(), mode="overwrite")
+            self._opened().put(path, json.dumps(document).encode(), mode=mode)
+        except PreconditionError:
+            return False
         except (BaseError, OSError) as error:
             raise self._away("replace", path, error) from error
         self._settle(path)
+        return True
+
+    @contextmanager
+    def _alone(self, path: str) -> Iterator[None]:
+        """In a folder, hold the lock of those who write over objects; it ends with the process that holds it."""
+        if self._folder is None:
+            yield
+            return
+        try:
+            lock = os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise self._away("lock", path, error) from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
 
     def delete(self, path: str) -> None:
         """Remove an object that nothing refers to; one that is gone already is no error."""

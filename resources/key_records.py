@@ -9,7 +9,8 @@ object, `<pseudonym>-<erased suffix>.next`: nothing is ever repointed, so no rac
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -93,12 +94,50 @@ class KeyRecords:
         """The day's key, made where there is none, or its tombstone."""
         found = self.day_key(day)
         if found is None:
-            wrapped = self._provider.wrap(os.urandom(KEY_BYTES), "day", day.isoformat())
-            self._objects.create(day_path(day), self._document("day", day.isoformat(), wrapped))
+            self._make_day_key(day)
             found = self.day_key(day)  # the winner's, which may be another's
         if found is None:
             raise self._objects.damaged(day_path(day), "it was there and is gone")
         return found
+
+    def rewrap(self) -> Iterator[tuple[str, bool]]:
+        """Wrap the platform secret and the days' keys under the customer-managed key as it is now, one after the
+        other; what stands so already is passed over, and a tombstone stays one.
+
+        Yields:
+            The name of each, and whether it was wrapped anew.
+        """
+        yield _SECRET_NAME, self._rewrap(MARK, _SECRET_NAME, _SECRET_NAME)
+        for day in self.days():
+            yield day.isoformat(), self._rewrap(day_path(day), "day", day.isoformat())
+
+    def days(self) -> list[date]:
+        """Days that have a key or its tombstone, sorted."""
+        found = []
+        for file in self._objects.names("days"):
+            with suppress(ValueError):
+                found.append(date.fromisoformat(file.removesuffix(".json")))
+        return found
+
+    def day_tombstone(self, day: date) -> Tombstone | None:
+        """The day's tombstone, where it is destroyed; nothing is opened for it."""
+        document = self._objects.read(day_path(day))
+        return self._tombstone(document, day_path(day)) if document else None
+
+    def _rewrap(self, path: str, kind: str, name: str) -> bool:
+        while True:
+            document = self._stands(path)
+            if self._tombstone(document, path) is not None:
+                return False
+            material = self._provider.unwrap(document, kind, name)
+            if material is None:
+                raise self._foreign(path, document)
+            wrapped = self._provider.wrap(material, kind, name)
+            if wrapped["wrapped_by"] == document["wrapped_by"]:
+                return False
+            # Of somebody who destroys the day meanwhile, the tombstone stands.
+            if self._objects.exchange(path, {**document, **wrapped}, document):
+                return True
 
     def data_key(self, name: KeyName, wrapping: bytes | Tombstone | None) -> DataKey | Tombstone:
         """The data key under its day's key, or the tombstone of either. Raises UnknownKey too."""
@@ -155,6 +194,19 @@ class KeyRecords:
             if dot and dash and kind == "json" and whose == pseudonym:
                 names.append(str(KeyName(day, pseudonym, suffix)))
         return names
+
+    def _make_day_key(self, day: date) -> None:
+        material = os.urandom(KEY_BYTES)
+        wrapped = self._provider.wrap(material, "day", day.isoformat())
+        document = self._document("day", day.isoformat(), wrapped)
+        if not self._objects.create(day_path(day), document):
+            return
+        # A rotation that has looked at all days before this one was there would leave it under a key that is erased.
+        while not self._provider.wraps_so(wrapped):
+            wrapped = self._provider.wrap(material, "day", day.isoformat())
+            if not self._objects.exchange(day_path(day), {**document, **wrapped}, document):
+                return  # somebody else has wrapped it anew, or destroyed it
+            document = {**document, **wrapped}
 
     def _make_data_key(self, day: date, pseudonym: str, wrapping: bytes, pointer: str) -> KeyName:
         """Make a key, then the pointer that makes it the current one; the name that the pointer then holds."""

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 from cachetools import TLRUCache
 
 from resources.key_objects import MARK, DayDestroyed, KeyDestroyed, KeyObjects, KeyUnavailable, UnknownKey
-from resources.key_provider import KeyProvider, LocalKeyProvider
+from resources.key_provider import CustomerKey, KeyProvider, LocalKeyProvider
 from resources.key_records import KeyRecords, Tombstone, data_path, day_path, pointer_path
 from resources.object_storage import storage_of
 from resources.settings import Settings
@@ -253,17 +253,25 @@ class KeyStore:
 
 def open_key_store(settings: Settings, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> KeyStore:
     """The key store that the settings name. Nothing is read yet, and nothing made (`initialise` does that)."""
+    objects = key_objects(settings)
+    return KeyStore(objects, customer_key(settings, objects, now), settings.key_cache_seconds, now=now)
+
+
+def key_objects(settings: Settings) -> KeyObjects:
+    """The objects of the key store that the settings name; nothing is read yet."""
     storage = storage_of(settings, settings.keys_root)
-    objects = KeyObjects(settings.keys_root, storage.object_options() if storage.remote else None)
-    return KeyStore(objects, _provider(settings, objects, now), settings.key_cache_seconds, now=now)
+    return KeyObjects(settings.keys_root, storage.object_options() if storage.remote else None)
 
 
-def _provider(settings: Settings, objects: KeyObjects, now: Callable[[], datetime]) -> KeyProvider:
+def customer_key(
+    settings: Settings, objects: KeyObjects, now: Callable[[], datetime], older: tuple[str, ...] = ()
+) -> CustomerKey:
+    """The customer-managed key that the settings name; `older` ones of KMS unwrap still. Nothing is asked yet."""
     if settings.keys_provider == "local":
         return LocalKeyProvider(objects, now)
     from resources.kms import kms_provider
 
-    return kms_provider(settings)
+    return kms_provider(settings, older)
 
 
 def _parsed(name: str) -> KeyName:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from access.aws_policies import KMS_PLATFORM as PLATFORM
 from resources.key_objects import KeyUnavailable
+from resources.key_provider import Cmk, State
 from transforms.names import KEY_BYTES
 
 if TYPE_CHECKING:
@@ -26,6 +27,13 @@ if TYPE_CHECKING:
 CONNECT_SECONDS, ANSWER_SECONDS, TRIES = 3, 10, 4
 OPENING = ("Decrypt",)
 """Operations that who only opens is granted: executors of a cluster, the recogniser."""
+_STATES: dict[str, State] = {
+    "Enabled": "enabled",
+    "PendingDeletion": "pending deletion",
+    "PendingReplicaDeletion": "pending deletion",
+    "PendingImport": "destroyed",
+}
+"""Of KMS's states, those that are not `disabled` to us."""
 _ADVICE = {
     "DisabledException": "It is disabled: nothing is opened or sealed until its owner enables it.",
     "KMSInvalidStateException": "It is on its way to deletion, or not ready: its owner may cancel that.",
@@ -45,10 +53,12 @@ class KmsKeyProvider:
         key: ARN, id or alias (`alias/...`) of the customer-managed key.
         region: empty for what the environment says.
         endpoint: of KMS, where it is not the region's own (a VPC endpoint); empty for that one.
+        older: keys that it took the place of, and that unwrap still; see `darkroom keys rotate --from`.
     """
 
-    def __init__(self, key: str, region: str = "", endpoint: str = "") -> None:
+    def __init__(self, key: str, region: str = "", endpoint: str = "", older: tuple[str, ...] = ()) -> None:
         self._key = key
+        self._older = older
         self._region = region
         self._endpoint = endpoint
         self._lock = threading.Lock()
@@ -77,12 +87,58 @@ class KmsKeyProvider:
             sealed = base64.b64decode(document["wrapped"], validate=True)
         except (KeyError, TypeError, ValueError):
             return None
-        asked = {"KeyId": self._key, "CiphertextBlob": sealed, "EncryptionContext": _context(kind, name)}
+        by = next((one for one in self._older if key_id(one) == document.get("wrapped_by")), self._key)
+        asked = {"KeyId": by, "CiphertextBlob": sealed, "EncryptionContext": _context(kind, name)}
         done = self._ask("decrypt", document=document, **asked)
         if done is None:
             return None
         material = done["Plaintext"]
         return material if len(material) == KEY_BYTES else None
+
+    def wraps_so(self, wrapped: dict[str, str]) -> bool:
+        """Always: what KMS rotates keeps its id and opens for ever."""
+        return True
+
+    def describe(self) -> Cmk:
+        """The key as KMS has it; an imported key whose material is gone counts as destroyed."""
+        found = self._ask("describe_key", KeyId=self._key)["KeyMetadata"]
+        state = _STATES.get(found["KeyState"], "disabled")
+        return Cmk(found["KeyId"], state, found.get("DeletionDate"), tuple(map(key_id, self._older)))
+
+    def set_state(self, state: State) -> None:
+        """Switch it on or off, as its owner: this process's role needs kms:EnableKey, DisableKey, CancelKeyDeletion."""
+        key = self._arn()
+        if state == "disabled":
+            self._ask("disable_key", KeyId=key)
+            return
+        if state != "enabled":
+            raise ValueError(f"State {state!r} is none that a customer-managed key is put into: enabled, disabled.")
+        if self.describe().state == "pending deletion":
+            self._ask("cancel_key_deletion", KeyId=key)
+        self._ask("enable_key", KeyId=key)
+
+    def schedule_deletion(self, days: int, who: str) -> Cmk:
+        """Have KMS delete it in 7 to 30 days; for 0 days imported material is deleted, which acts at once. Needs
+        kms:ScheduleKeyDeletion or kms:DeleteImportedKeyMaterial; `who` stands in the trail by its role."""
+        if days == 0:
+            found = self._ask("describe_key", KeyId=self._key)["KeyMetadata"]
+            if found.get("Origin") != "EXTERNAL":
+                raise self._refused(
+                    "delete_imported_key_material",
+                    f"Origin {found.get('Origin')}",
+                    "Only imported material can be deleted at once: ask for 7 to 30 days.",
+                )
+            self._ask("delete_imported_key_material", KeyId=found["Arn"])
+        else:
+            self._ask("schedule_key_deletion", KeyId=self._arn(), PendingWindowInDays=days)
+        return self.describe()
+
+    def rotate(self) -> str:
+        """Nothing to do: KMS has its own rotation, under the same id, and another key comes by the settings."""
+        return self.describe().id
+
+    def forget_older(self) -> None:
+        """Nothing to do: older keys are their owner's to delete."""
 
     def grant(self, role: str, kind: str | None = None, operations: tuple[str, ...] = OPENING) -> str:
         """Let a role use the key, for keys of this platform alone; returns the grant's id.
@@ -167,9 +223,9 @@ class KmsKeyProvider:
             return self._made
 
 
-def kms_provider(settings: Settings) -> KmsKeyProvider:
+def kms_provider(settings: Settings, older: tuple[str, ...] = ()) -> KmsKeyProvider:
     """The provider of these settings; nothing is asked yet."""
-    return KmsKeyProvider(settings.keys_kms_key, settings.aws_region, settings.kms_endpoint)
+    return KmsKeyProvider(settings.keys_kms_key, settings.aws_region, settings.kms_endpoint, older)
 
 
 def key_id(arn: str) -> str:

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks._s3 import S3Server
 from resources.key_objects import KeyDestroyed, KeyUnavailable
-from resources.keys import KeyStore, open_key_store
+from resources.keys import KeyStore, key_objects, open_key_store
 from resources.settings import Settings
 from transforms.names import pseudonym
 
@@ -83,3 +83,14 @@ def test_a_store_in_a_folder_asks_for_no_credentials_of_s3(s3_server: S3Server, 
     store = open_key_store(settings)
     store.initialise()
     assert store.platform_secret()
+
+
+def test_an_object_is_exchanged_only_where_it_is_still_the_one_that_was_read(
+    settings: Settings, store: KeyStore
+) -> None:
+    objects = key_objects(settings)
+    objects.create("days/2026-03-05.json", first := {"kind": "trial", "number": "1"})
+    assert objects.exchange("days/2026-03-05.json", second := {"kind": "trial", "number": "2"}, first)
+    assert not objects.exchange("days/2026-03-05.json", {"kind": "trial", "number": "3"}, first)
+    assert objects.read("days/2026-03-05.json") == second
+    assert not objects.exchange("days/2026-03-06.json", second, first), "nothing stands there"

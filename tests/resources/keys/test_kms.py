@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from resources.key_life import KeyLife
 from resources.key_objects import KeyObjects, KeyUnavailable
 from resources.key_provider import CMK, KeyProvider, LocalKeyProvider
 from resources.keys import DayDestroyed, KeyStore, open_key_store
@@ -134,6 +135,43 @@ def test_a_replica_in_another_region_opens_what_the_primary_wrapped(cloud: Aws) 
     assert wrapped["wrapped_by"].startswith("mrk-")
     there = KmsKeyProvider(arn.replace(REGION, OTHER_REGION), OTHER_REGION, cloud.url)
     assert there.unwrap(wrapped, "day", "x") == MATERIAL
+
+
+def test_its_owner_switches_it_off_and_on_and_has_it_deleted_by_command(cloud: Aws) -> None:
+    provider = KmsKeyProvider(cloud.key(), REGION, cloud.url)
+    wrapped = provider.wrap(MATERIAL, "day", "x")
+    for away in (lambda: provider.set_state("disabled"), lambda: provider.schedule_deletion(7, "olga")):
+        away()
+        with pytest.raises(KeyUnavailable):
+            provider.unwrap(wrapped, "day", "x")
+        provider.set_state("enabled")
+        assert provider.unwrap(wrapped, "day", "x") == MATERIAL
+    pending = provider.schedule_deletion(30, "olga")
+    assert pending.state == provider.describe().state == "pending deletion"
+    assert pending.until is not None and 29 <= (pending.until - datetime.now(UTC)).days <= 30
+    with pytest.raises(KeyUnavailable, match=r"Only imported material can be deleted at once: ask for 7 to 30 days"):
+        provider.schedule_deletion(0, "olga")
+
+
+def test_what_an_older_key_wrapped_is_wrapped_anew_under_the_configured_one(cloud: Aws, tmp_path: Path) -> None:
+    former, new = cloud.key(), cloud.key()
+
+    def settings(key: str) -> Settings:
+        given = {"home": tmp_path, "keys_provider": "aws-kms", "keys_kms_key": key, "kms_endpoint": cloud.url}
+        return Settings(**given, aws_region=REGION, key_cache_seconds=0)
+
+    (tmp_path / "logs").mkdir()
+    before = open_key_store(settings(former))
+    before.initialise()
+    key, secret = before.current_key(DAY, WHO), before.platform_secret()
+    after = open_key_store(settings(new))
+    with pytest.raises(KeyUnavailable, match="IncorrectKeyException"):
+        after.open_key(key.name)
+    life = KeyLife(settings(new), "olga", "moved", older=(former,), wait=lambda _: None)
+    assert list(life.rotate()) == ["platform-secret", DAY.isoformat()]
+    cloud.client("kms").schedule_key_deletion(KeyId=former, PendingWindowInDays=7)
+    assert after.open_key(key.name) == key
+    assert after.platform_secret() == secret
 
 
 def test_what_another_key_wrapped_names_both(cloud: Aws) -> None:

@@ -1,0 +1,141 @@
+"""What the owner of the keys does with them: look, rotate, switch off and on, destroy. Each deed is audited before.
+
+Destroying a day puts a tombstone in place of its key: every image of the day, wherever a copy lies, is dark. Doing it
+again changes nothing. Rotating wraps the days' keys anew and touches no image; stopped anywhere, doing it again goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
+
+from resources.audit import audited
+from resources.key_provider import Cmk
+from resources.key_records import KeyRecords, Tombstone
+from resources.keys import customer_key, key_objects
+from transforms.retention import PURGED
+
+if TYPE_CHECKING:
+    from resources.lake import Lake
+    from resources.settings import Settings
+
+
+SETTLE_SECONDS = 2.0
+"""Between two looks of a rotation: far longer than making a key takes."""
+
+
+@dataclass(frozen=True)
+class DayOfKeys:
+    """A day's key: its tombstone where it is destroyed, and how many rows of each table hang on it."""
+
+    day: date
+    tombstone: Tombstone | None
+    rows: Mapping[str, int]
+
+
+class KeyLife:
+    """The keys of one store, as their owner.
+
+    Args:
+        settings: where the store is, and who holds the customer-managed key.
+        who: does it; kept in audit log and tombstones.
+        why: kept in the audit log.
+        older: of KMS, keys that the configured one takes the place of.
+
+    Raises (every method): KeyUnavailable where store or key cannot say; AuditUnavailable, and then nothing was done.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        who: str,
+        why: str,
+        *,
+        older: tuple[str, ...] = (),
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        wait: Callable[[float], None] = time.sleep,
+    ) -> None:
+        objects = key_objects(settings)
+        self._customer = customer_key(settings, objects, now, older)
+        self._records = KeyRecords(objects, self._customer, now)
+        self._audit = settings.home / "logs" / "audit.log"
+        self._said = {"who": who, "why": why}
+        self._who = who
+        self._wait = wait
+
+    def customer(self) -> Cmk:
+        """The customer-managed key as it stands."""
+        return self._customer.describe()
+
+    def days(self, lake: Lake) -> list[DayOfKeys]:
+        """Every day that has a key or its tombstone, with the rows that the tables have of it."""
+        rows = rows_by_day(lake)
+        return [DayOfKeys(day, self._records.day_tombstone(day), rows.get(day, {})) for day in self._records.days()]
+
+    def rotate(self) -> Iterator[str]:
+        """Wrap with a new customer-managed key from now on, and what older ones wrapped as well; then erase those.
+
+        Stopped in between, all opens still; the next call makes no third key, but finishes.
+
+        Yields:
+            The name of each key that was wrapped anew.
+        """
+        audited(self._audit, "keys rotate", cmk=self.customer().id, **self._said)
+        if not self.customer().older:
+            self._customer.rotate()
+        left = True
+        while left:
+            left = False
+            for name, anew in self._records.rewrap():
+                if anew:
+                    left = True
+                    yield name
+            # Who made a day's key just now may have wrapped it with the older one, and is to be seen by the next look.
+            self._wait(SETTLE_SECONDS)
+        self._customer.forget_older()
+
+    def disable(self) -> Cmk:
+        """Switch the customer-managed key off: nothing is opened or sealed, once the caches have aged out."""
+        audited(self._audit, "keys disable", cmk=self.customer().id, **self._said)
+        self._customer.set_state("disabled")
+        return self.customer()
+
+    def enable(self) -> Cmk:
+        """Switch it on again; a pending deletion is taken back."""
+        audited(self._audit, "keys enable", cmk=self.customer().id, **self._said)
+        self._customer.set_state("enabled")
+        return self.customer()
+
+    def destroy_day(self, day: date) -> Tombstone:
+        """Destroy a day's key: its images are dark, and it takes no new one."""
+        audited(self._audit, "keys destroy", day=day.isoformat(), **self._said)
+        return self._records.destroy_day(day, self._who)
+
+    def destroy_all(self, days: int) -> Cmk:
+        """Have the customer-managed key deleted when so many days have passed: then every image is dark."""
+        audited(self._audit, "keys destroy-all", cmk=self.customer().id, days=str(days), **self._said)
+        return self._customer.schedule_deletion(days, self._who)
+
+
+def rows_by_day(lake: Lake) -> dict[date, dict[str, int]]:
+    """Rows of each table that holds images or what is of a person, by day; from the logs alone.
+
+    Raises:
+        LakeUnavailable: a table cannot be read.
+    """
+    from resources.lake import TableMissing
+    from resources.lake_log import files_of
+
+    found: dict[date, dict[str, int]] = {}
+    for spec in PURGED:
+        try:
+            files = files_of(lake.open(spec.name))
+        except TableMissing:
+            continue
+        for file in files:
+            counts = found.setdefault(file["partition.day"], {})
+            counts[spec.name] = counts.get(spec.name, 0) + int(file["num_records"] or 0)
+    return found

@@ -1,0 +1,56 @@
+"""What is kept for how long: which tables hold images or what is of a person, and when a day of theirs is over.
+
+A day's images are kept on that day and the days after it, `retention_days` in all, and purged when the next begins
+(UTC). What came late for its day, as an envelope may by a day, is kept as long: the day is over when the youngest of
+its records is.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+from transforms.shop_tables import SHOP_TABLES
+from transforms.tables import (
+    DAILY_UPLOADS,
+    IMAGE_FEATURES,
+    LABEL_CORRECTIONS,
+    LABEL_TRUST,
+    PROCESSED_IMAGES,
+    QUARANTINED_IMAGES,
+    RAW_IMAGES,
+    RECOGNISED_IMAGES,
+    RECOGNISED_STREAM,
+    RECOGNITION_QUALITY,
+    TRAINING_SET,
+    TableSpec,
+)
+
+BRONZE: tuple[TableSpec, ...] = (RAW_IMAGES, LABEL_CORRECTIONS, RECOGNISED_STREAM)
+"""Tables that topics land in: their `timestamp` is the broker's word on a record's age."""
+
+PURGED: tuple[TableSpec, ...] = (
+    # Bronze last: while its rows stand, a purge that was stopped finds the day again by them.
+    LABEL_TRUST,
+    TRAINING_SET,
+    RECOGNISED_IMAGES,
+    IMAGE_FEATURES,
+    QUARANTINED_IMAGES,
+    PROCESSED_IMAGES,
+    *reversed(BRONZE),
+)
+"""Tables that lose a day's rows with the day, in the order in which they do."""
+
+KEPT: tuple[TableSpec, ...] = (DAILY_UPLOADS, RECOGNITION_QUALITY, *SHOP_TABLES)
+"""Tables of counts, and of things: no row is of one image or of one who sent it."""
+
+
+def over(day: date, youngest: date, today: date, days: int) -> bool:
+    """Whether a day's images have been kept long enough.
+
+    Args:
+        day: of the images.
+        youngest: day on which the youngest record of that day was appended.
+        today: the present, in UTC.
+        days: on how many days they are kept, their first among them.
+    """
+    return max(day, youngest) + timedelta(days=days) <= today
