@@ -1,4 +1,4 @@
-"""`darkroom keys`: the customer's keys, looked at, rotated, switched off and on, and destroyed.
+"""`darkroom keys`: the customer's keys, looked at, rotated, switched off and on, held, and destroyed.
 
 What cannot be undone is a dry run until its object is named twice. Each deed is in HOME/logs/audit.log before it is
 done.
@@ -31,6 +31,8 @@ def register(app: typer.Typer) -> None:
     key_commands.command("rotate")(rotate)
     key_commands.command("disable")(disable)
     key_commands.command("enable")(enable)
+    key_commands.command("hold")(hold)
+    key_commands.command("release")(release)
     key_commands.command("destroy")(destroy)
     key_commands.command("destroy-all")(destroy_all)
 
@@ -54,10 +56,12 @@ def status() -> None:
     if not days:
         console.print("No day has a key yet.")
         return
+    held = life.holds()
     shown = Table("day", "key", "rows that hang on it", box=None)
     for one in days:
         dead = one.tombstone
         state = "living" if dead is None else f"destroyed {dead.when:%Y-%m-%d %H:%M:%S} UTC by {dead.who}"
+        state += f", held by {held[one.day].who}" if one.day in held else ""
         shown.add_row(str(one.day), state, _told(one))
     console.print(shown)
 
@@ -105,6 +109,44 @@ def enable(why: Why = "", who: Who = None) -> None:
     """Switch everything on again, or take a deletion back that is pending."""
     customer = _life(who, why).enable()
     output().print(f"Customer-managed key {customer.id}: {customer.state}. What waited goes on by itself.")
+
+
+@plainly
+def hold(
+    day: Annotated[str, typer.Argument(help="The day, YYYY-MM-DD.")],
+    why: Annotated[str, typer.Option(help="Why; kept with the hold, and shown by every purge.")],
+    who: Who = None,
+) -> None:
+    """Keep a day beyond its time: no purge touches it until `keys release`. Destroying its key still does."""
+    if not why.strip():
+        raise typer.BadParameter("--why says nothing, and is kept with the hold: say why the day is kept.")
+    chosen = _day(day)
+    made = _life(who, why).hold(chosen)
+    output().print(f"{chosen} is held." if made else f"{chosen} was held already; the first hold stands.")
+
+
+@plainly
+def release(
+    day: Annotated[str, typer.Argument(help="The day, YYYY-MM-DD.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do it. Without this, only say what it would do.")] = False,
+    why: Why = "",
+    who: Who = None,
+) -> None:
+    """Let a held day go: the next purge takes it, if it is over. A dry run unless --yes is given."""
+    chosen = _day(day)
+    life, console = _life(who, why), output()
+    found = life.holds().get(chosen)
+    if found is None:
+        console.print(f"{chosen} is not held.")
+        return
+    console.print(f"{chosen} is held since {found.since:%Y-%m-%d %H:%M:%S} UTC by {found.who}: {found.why}")
+    if not yes:
+        console.print("Released, the next purge takes it, if it is over. To do it: --yes --why TEXT")
+        return
+    if not why.strip():
+        raise typer.BadParameter("--yes needs --why TEXT: it is kept in the audit log.")
+    life.release(chosen)
+    console.print("Released.")
 
 
 @plainly

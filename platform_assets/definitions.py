@@ -25,13 +25,13 @@ from platform_assets.recognition import (
 from platform_assets.recognition.jobs import TRAINING_JOBS, recognise_images
 from platform_assets.shop import insights, item_checks, items, sources
 from platform_assets.shop.jobs import refresh_shop
-from platform_assets.upkeep import status, tables
+from platform_assets.upkeep import retention, status, tables
 from resources.dagster_resources import resource_defs
 from sensors.kafka_offsets import kafka_offsets
 from sensors.learning import LEARNING_SENSORS, NIGHTLY_SCHEDULES
 from sensors.messages import messages_waiting
 from sensors.run_failures import run_failures
-from sensors.schedules import hourly_access, hourly_shop, hourly_upkeep
+from sensors.schedules import hourly_access, hourly_purge, hourly_shop, hourly_upkeep
 from sensors.shop_changes import shop_changes
 
 defs = dg.Definitions(
@@ -55,6 +55,7 @@ defs = dg.Definitions(
         insights.top_members,
         insights.top_items,
         access_policy,
+        retention.retention,
     ],
     asset_checks=[
         *checks.CHECKS,
@@ -70,6 +71,7 @@ defs = dg.Definitions(
         item_checks.dim_item_checks,
         insights.insight_checks,
         access_policy_checks,
+        retention.nothing_over_is_left,
     ],
     jobs=[
         live_images,
@@ -82,9 +84,10 @@ defs = dg.Definitions(
         tables.upkeep_tables,
         status.rebuild_status,
         access_policy_job,
+        retention.purge_days,
     ],
     sensors=[kafka_offsets, *LEARNING_SENSORS, messages_waiting, shop_changes, run_failures],
-    schedules=[hourly_upkeep, *NIGHTLY_SCHEDULES, hourly_shop, hourly_access],
+    schedules=[hourly_upkeep, *NIGHTLY_SCHEDULES, hourly_shop, hourly_access, hourly_purge],
     resources=resource_defs(),
     # One process a run: starting one costs five CPU-seconds, more than most steps.
     executor=dg.in_process_executor,

@@ -5,6 +5,7 @@ lake or key. All of them start from one `SettingsResource`. The libraries behind
 for every second of import is paid by each run's process start.
 """
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from resources.keys import KeyStore
     from resources.lake import Lake
     from resources.postgres import ImageStatus
+    from resources.purging import Purge
     from resources.registry import Registry
 
 
@@ -98,6 +100,23 @@ class StatusResource(dg.ConfigurableResource):
         from resources.postgres import ImageStatus
 
         return ImageStatus(self.settings.load().postgres_dsn)
+
+
+class RetentionResource(dg.ConfigurableResource):
+    """The purge of days that are over."""
+
+    settings: dg.ResourceDependency[SettingsResource]
+
+    @contextmanager
+    def open(self) -> "Iterator[Purge]":
+        """A purge by this machine's clock and PostgreSQL's; nothing is read before it is asked."""
+        from resources.lake import open_lake
+        from resources.postgres import ImageStatus
+        from resources.purging import Purge
+
+        settings = self.settings.load()
+        with ImageStatus(settings.postgres_dsn) as status:
+            yield Purge(settings, open_lake(settings), status)
 
 
 class ComputeResource(dg.ConfigurableResource):
@@ -220,5 +239,6 @@ def resource_defs(overrides: dict[str, Any] | None = None) -> dict[str, dg.Confi
         "compute": ComputeResource(settings=settings),
         "registry": RegistryResource(settings=settings),
         "enforcement": EnforcementResource(settings=settings),
+        "retention": RetentionResource(settings=settings),
         "shop": ShopResource(settings=settings),
     }

@@ -229,6 +229,23 @@ class Admin:
 
         return self.ask(f"to make topic {topic!r}", ask)
 
+    def delete_records(self, topic: str, before: Mapping[int, int]) -> dict[int, int]:
+        """Delete the records of each partition before an offset; returns the low watermarks afterwards.
+
+        The broker forgets them at once, and takes the bytes from its disk segment by segment, the open one last.
+
+        Raises:
+            KafkaUnavailable, KafkaRefused: as for every question; some partitions may be done by then.
+        """
+        from confluent_kafka import TopicPartition
+
+        def ask(timeout: float) -> dict[int, int]:
+            asked = [TopicPartition(topic, partition, offset) for partition, offset in before.items()]
+            answers = self.client.delete_records(asked, request_timeout=timeout)
+            return {tp.partition: future.result().low_watermark for tp, future in answers.items()}
+
+        return self.ask(f"to delete records of topic {topic!r}", ask) if before else {}
+
     def delete_topic(self, topic: str) -> None:
         """Delete a topic and all its records."""
         self.ask(

@@ -1,7 +1,7 @@
 """What the owner of the keys does with them: look, rotate, switch off and on, destroy. Each deed is audited before.
 
 Destroying a day puts a tombstone in place of its key: every image of the day, wherever a copy lies, is dark. Doing it
-again changes nothing. Rotating wraps the days' keys anew and touches no image; stopped anywhere, doing it again goes on.
+again changes nothing. Rotating wraps the days' keys anew and touches no image; stopped, it goes on when done again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from resources.audit import audited
 from resources.key_provider import Cmk
-from resources.key_records import KeyRecords, Tombstone
+from resources.key_records import Hold, KeyRecords, Tombstone
 from resources.keys import customer_key, key_objects
 from transforms.retention import PURGED
 
@@ -74,6 +74,28 @@ class KeyLife:
         """Every day that has a key or its tombstone, with the rows that the tables have of it."""
         rows = rows_by_day(lake)
         return [DayOfKeys(day, self._records.day_tombstone(day), rows.get(day, {})) for day in self._records.days()]
+
+    def living(self) -> list[date]:
+        """Days whose key lives, sorted."""
+        return [day for day in self._records.days() if self._records.day_tombstone(day) is None]
+
+    def is_destroyed(self, day: date) -> bool:
+        """Whether the day has a tombstone."""
+        return self._records.day_tombstone(day) is not None
+
+    def holds(self) -> dict[date, Hold]:
+        """Days that no purge touches."""
+        return self._records.holds()
+
+    def hold(self, day: date) -> bool:
+        """Keep a day beyond its time, whatever purges come; False where it is held already."""
+        audited(self._audit, "keys hold", day=day.isoformat(), **self._said)
+        return self._records.hold(day, self._who, self._said["why"])
+
+    def release(self, day: date) -> None:
+        """Let a day go again: the next purge takes it, if it is over."""
+        audited(self._audit, "keys release", day=day.isoformat(), **self._said)
+        self._records.release(day)
 
     def rotate(self) -> Iterator[str]:
         """Wrap with a new customer-managed key from now on, and what older ones wrapped as well; then erase those.

@@ -32,6 +32,16 @@ class Tombstone:
     who: str
 
 
+@dataclass(frozen=True)
+class Hold:
+    """A day that no purge touches, since when, who says so and why."""
+
+    day: date
+    since: datetime
+    who: str
+    why: str
+
+
 def day_path(day: date) -> str:
     """The object of a day's key."""
     return f"days/{day.isoformat()}.json"
@@ -123,6 +133,30 @@ class KeyRecords:
         """The day's tombstone, where it is destroyed; nothing is opened for it."""
         document = self._objects.read(day_path(day))
         return self._tombstone(document, day_path(day)) if document else None
+
+    def hold(self, day: date, who: str, why: str) -> bool:
+        """Note that a day is kept beyond its time; False where a hold stands already."""
+        note = {"kind": "hold", "name": day.isoformat(), "held_at": self._now().isoformat(), "held_by": who, "why": why}
+        return self._objects.create(f"holds/{day.isoformat()}.json", note)
+
+    def release(self, day: date) -> None:
+        """Take a hold away; none there is no error."""
+        self._objects.delete(f"holds/{day.isoformat()}.json")
+
+    def holds(self) -> dict[date, Hold]:
+        """Days that are kept beyond their time, and who says so."""
+        found = {}
+        for file in self._objects.names("holds"):
+            path = f"holds/{file}"
+            document = self._objects.read(path)
+            if document is None:
+                continue  # released since it was listed
+            try:
+                day, when = date.fromisoformat(document["name"]), datetime.fromisoformat(document["held_at"])
+                found[day] = Hold(day, when, str(document["held_by"]), str(document["why"]))
+            except (KeyError, TypeError, ValueError):
+                raise self._objects.damaged(path, "it is no hold with name, held_at, held_by and why") from None
+        return found
 
     def _rewrap(self, path: str, kind: str, name: str) -> bool:
         while True:

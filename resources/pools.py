@@ -1,6 +1,7 @@
-"""The names of Dagster's pools: one a table, one a model, one of the policy. Whoever writes it holds a slot of it.
+"""The names of Dagster's pools: one a table, one a model, one of the policy, one of the purge.
 
-Here and not beside the assets, so that the stack can make every pool before the first run without loading them.
+Whoever writes it holds a slot of it. Here and not beside the assets, so that the stack can make every pool before the
+first run without loading them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from transforms.tables import PROCESSED_IMAGES, QUARANTINED_IMAGES, TABLES, Tabl
 
 POLICY_POOL = "access/access_policy"
 """Of whoever applies the policy."""
+RETENTION_POOL = "upkeep/retention"
+"""Of whoever purges."""
 _WRITTEN_TOGETHER = {QUARANTINED_IMAGES.name: PROCESSED_IMAGES.name}
 """Developing and replay write both tables in one step, which can hold one pool."""
 
@@ -27,4 +30,4 @@ def model_pool(family: Family) -> str:
 
 def every_pool() -> frozenset[str]:
     """The names of all pools."""
-    return frozenset({*map(pool, TABLES), *map(model_pool, FAMILIES), POLICY_POOL})
+    return frozenset({*map(pool, TABLES), *map(model_pool, FAMILIES), POLICY_POOL, RETENTION_POOL})

@@ -49,6 +49,7 @@ WITH mine AS (
 UPDATE images.image_status AS present SET state = 'landed', updated_at = clock_timestamp()
 FROM mine WHERE present.id = mine.id
 """  # locked in one order, as in _PUT, so that writers at once cannot wait for each other in a ring
+_FORGET = "DELETE FROM images.image_status WHERE day <= %s AND day <> ALL(%s::date[])"
 _GET = "SELECT id, day, pseudonym, state, reason, updated_at FROM images.image_status WHERE id = %s"
 
 
@@ -149,6 +150,27 @@ class ImageStatus:
         except (psycopg.Error, PoolTimeout) as error:
             raise StatusUnavailable(self._sentence("reading an image's state", error)) from error
         return None if found is None else StatusRow(*found)
+
+    def forget(self, last: date, kept: Sequence[date]) -> int:
+        """Remove the states of every day up to `last`, but of those `kept`; returns how many.
+
+        Raises:
+            StatusUnavailable: PostgreSQL is away or refused; nothing of this call is removed.
+        """
+        try:
+            with self._pool.connected() as connection:
+                return connection.execute(_FORGET, (last, list(kept))).rowcount
+        except (psycopg.Error, PoolTimeout) as error:
+            raise StatusUnavailable(self._sentence(f"removing states of days up to {last}", error)) from error
+
+    def clock(self) -> datetime:
+        """What time the server has, with a zone. Raises StatusUnavailable."""
+        try:
+            with self._pool.connected() as connection:
+                ((found,),) = connection.execute("SELECT clock_timestamp()").fetchall()
+        except (psycopg.Error, PoolTimeout) as error:
+            raise StatusUnavailable(self._sentence("asking for the time", error)) from error
+        return found
 
     def close(self) -> None:
         """Close every connection; the repository cannot be used afterwards."""

@@ -1,4 +1,4 @@
-"""What the clock wakes: upkeep of the tables and the shop, and comparing rights with the policy, hourly.
+"""What the clock wakes, hourly: upkeep of the tables and the shop, comparing rights with the policy, and the purge.
 
 They run at seven minutes past, away from the full hour, when topic segments roll and days begin.
 """
@@ -7,6 +7,7 @@ import dagster as dg
 
 UPKEEP_JOB = "upkeep_tables"
 ACCESS_JOB = "access_policy"
+PURGE_JOB = "purge_days"
 SHOP_JOB = "refresh_shop"
 
 hourly_upkeep = dg.ScheduleDefinition(
@@ -34,4 +35,13 @@ hourly_access = dg.ScheduleDefinition(
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Compares rights with the policy at every enforcement point; a check is red where they drifted.",
+)
+
+hourly_purge = dg.ScheduleDefinition(
+    name="hourly_purge",
+    job_name=PURGE_JOB,
+    cron_schedule="22 * * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Purges the days that are over. Hourly, so that one that failed, or was held, goes within the hour.",
 )

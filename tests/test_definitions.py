@@ -223,6 +223,7 @@ def test_sensors_and_schedule_are_on_by_default_and_name_jobs_that_exist():
         "digit_classifier_nightly",
         "dominant_colour_nightly",
         "hourly_access",
+        "hourly_purge",
         "hourly_shop",
     }
     assert all(schedule.default_status is dg.DefaultScheduleStatus.RUNNING for schedule in repository.schedule_defs)

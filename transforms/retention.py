@@ -29,14 +29,15 @@ BRONZE: tuple[TableSpec, ...] = (RAW_IMAGES, LABEL_CORRECTIONS, RECOGNISED_STREA
 """Tables that topics land in: their `timestamp` is the broker's word on a record's age."""
 
 PURGED: tuple[TableSpec, ...] = (
-    # Bronze last: while its rows stand, a purge that was stopped finds the day again by them.
-    LABEL_TRUST,
-    TRAINING_SET,
+    # Processed first: what counts the living days counts those that it has.
+    PROCESSED_IMAGES,
+    QUARANTINED_IMAGES,
     RECOGNISED_IMAGES,
     IMAGE_FEATURES,
-    QUARANTINED_IMAGES,
-    PROCESSED_IMAGES,
-    *reversed(BRONZE),
+    TRAINING_SET,
+    LABEL_TRUST,
+    # Bronze last: while its rows stand, Kafka's part can be told.
+    *BRONZE,
 )
 """Tables that lose a day's rows with the day, in the order in which they do."""
 

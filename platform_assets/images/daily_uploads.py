@@ -9,7 +9,7 @@ bytes and groups of that day are those of before until another image of the day 
 
 import time
 from collections import Counter
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -42,8 +42,8 @@ def daily_uploads(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.M
     """Replace the rows of the days that changed since the last time."""
     started = time.monotonic()
     with told_to_dagster(context):
-        tables = lake.open()
-        days, rows = recompute(tables, datetime.now(UTC))
+        tables, now = lake.open(), datetime.now(UTC)
+        days, rows = recompute(tables, now, first=now.date() - timedelta(days=lake.settings.load().retention_days - 1))
         facts, version = delta_facts(tables, DAILY_UPLOADS)
         totals = _totals(tables).sort("day", descending=True).head(DAYS_SHOWN)
     context.log.info("%d days changed, %d rows written", len(days), rows)
@@ -67,8 +67,10 @@ def daily_uploads(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.M
     )
 
 
-def recompute(lake: "Lake", now: datetime) -> tuple[list[date], int]:
+def recompute(lake: "Lake", now: datetime, first: date = date.min) -> tuple[list[date], int]:
     """Recompute the days whose rows changed; returns them, and how many rows of gold were written.
+
+    Days before `first` are left as they are: a purge takes their rows table by table, and half of them is no count.
 
     Raises:
         CommitConflict: another writer was first; running again looks again.
@@ -83,7 +85,8 @@ def recompute(lake: "Lake", now: datetime) -> tuple[list[date], int]:
     processed, quarantined = lake.ensure(PROCESSED_IMAGES), lake.ensure(QUARANTINED_IMAGES)
     good, bad = rows_by_day(processed), rows_by_day(quarantined)
     counted = {day: (ok, no) for day, ok, no in _totals(lake).select("day", "processed", "quarantined").iter_rows()}
-    days = sorted(day for day in good.keys() | bad.keys() if counted.get(day) != (good[day], bad[day]))
+    changed = (day for day in good.keys() | bad.keys() if counted.get(day) != (good[day], bad[day]))
+    days = sorted(day for day in changed if day >= first)
     if not days:
         return [], 0
     chosen = pl.col("day").is_in(days)

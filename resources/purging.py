@@ -1,0 +1,288 @@
+"""The purge: what is over is taken away, everywhere it lies, and nothing that is younger.
+
+Why: images and what is of a person are kept `retention_days`, and then nobody may have them. Mechanism, in this order:
+the day's key is destroyed, which makes every copy dark that was sealed, those elsewhere too; Kafka deletes the records
+before the first that still lives; the rows go, table by table, by the names of their files, and bronze last; the files
+themselves go; the states in PostgreSQL go. Each step looks at what stands and not at what was done: stopped anywhere,
+the next purge finishes it, and two at once do it together.
+
+What is over is told by records, not by a day's name alone: a day lives as long as the youngest of its records. And two
+clocks have to agree, this process's and PostgreSQL's, before anything is destroyed.
+
+Limits: Kafka's disk keeps bytes until the segment that they lie in is closed and behind the low watermark. A version of
+a table from before the purge can no longer be read where it needs a file of a purged day. Old versions of a bucket's
+objects are the bucket's own matter (docs/retention.md).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from resources.failures import TransientFailure
+from resources.key_life import KeyLife, rows_by_day
+from transforms.retention import PURGED, over
+
+if TYPE_CHECKING:
+    import pyarrow.fs
+
+    from resources.key_records import Hold
+    from resources.lake import Lake
+    from resources.postgres import ImageStatus
+    from resources.settings import Settings
+    from transforms.tables import TableSpec
+
+CLOCKS_APART = timedelta(hours=1)
+"""Further apart, two clocks are one too many."""
+IN_FLIGHT = timedelta(hours=1)
+"""A file that no version names and that is younger may be one that its writer has yet to commit."""
+TRIES = 5
+_TOLD_BY = ("timestamp", "appended_at")
+"""The columns that say when the broker appended a record."""
+
+
+class ClocksDisagree(TransientFailure):
+    """This process and PostgreSQL do not agree on the time; nothing was purged."""
+
+
+@dataclass(frozen=True)
+class Day:
+    """A day that is past its last: why it is kept all the same, or that it is due."""
+
+    day: date
+    youngest: date
+    rows: Mapping[str, int]
+    hold: Hold | None = None
+    due: bool = True
+
+    @property
+    def sentence(self) -> str:
+        """Why it stands or goes."""
+        if self.hold is not None:
+            return f"kept: held since {self.hold.since:%Y-%m-%d} by {self.hold.who}: {self.hold.why}"
+        return "purged" if self.due else f"kept: its youngest record is of {self.youngest}"
+
+
+@dataclass
+class Purged:
+    """What one purge did."""
+
+    days: list[Day] = field(default_factory=list)
+    keys: int = 0
+    rows: dict[str, int] = field(default_factory=dict)
+    files: int = 0
+    states: int = 0
+    kafka: dict[str, dict[int, int]] = field(default_factory=dict)
+    """Low watermarks afterwards, by topic and partition."""
+    seconds: float = 0.0
+
+
+class Purge:
+    """Finds the days that are over, and purges them.
+
+    Args:
+        settings: of this process.
+        lake: the lake.
+        status: the projection; its server is the second clock.
+        who: in tombstones and audit log.
+        now: the present, with a zone.
+        witness: another clock's present.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        lake: Lake,
+        status: ImageStatus,
+        *,
+        who: str = "retention",
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        witness: Callable[[], datetime] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._lake = lake
+        self._status = status
+        self._now = now
+        self._witness = witness or status.clock
+        self._life = KeyLife(settings, who, f"kept {settings.retention_days} days", now=now)
+
+    def days(self) -> list[Day]:
+        """Every day that is past its last and has rows or a living key, the oldest first; nothing is changed.
+
+        Raises:
+            TransientFailure: lake or key store are away.
+        """
+        today, kept = self._now().astimezone(UTC).date(), self._settings.retention_days
+        rows, holds = rows_by_day(self._lake), self._life.holds()
+        past = {day for day in (*rows, *self._life.living()) if over(day, day, today, kept)}
+        found = []
+        for day in sorted(past):
+            youngest = max(self._youngest(day, rows.get(day, {})), day)
+            due = day not in holds and over(day, youngest, today, kept)
+            found.append(Day(day, youngest, rows.get(day, {}), holds.get(day), due))
+        return found
+
+    def run(self) -> Purged:
+        """Purge what is due. Repeating it is harmless.
+
+        Raises:
+            ClocksDisagree: nothing was purged.
+            TransientFailure, AuditUnavailable: what was done until then stands; running again goes on.
+        """
+        started = time.monotonic()
+        self._agree()
+        done = Purged(self.days())
+        due = [one.day for one in done.days if one.due]
+        kept = [one.day for one in done.days if not one.due]
+        kept += [day for day in self._life.holds() if day not in kept]
+        for day in due:
+            if not self._life.is_destroyed(day):
+                self._life.destroy_day(day)
+                done.keys += 1
+        done.kafka = self._purge_kafka(due)
+        removed: dict[str, set[str]] = {}
+        for spec in PURGED:
+            rows, files = self._purge_table(spec, due)
+            removed[spec.name] = files
+            if rows:
+                done.rows[spec.name] = rows
+        for spec in PURGED:
+            done.files += self._sweep(spec, removed[spec.name], kept)
+        last = self._now().astimezone(UTC).date() - timedelta(days=self._settings.retention_days)
+        done.states = self._status.forget(last, kept)
+        done.seconds = round(time.monotonic() - started, 3)
+        return done
+
+    def _agree(self) -> None:
+        here, there = self._now(), self._witness()
+        if abs(here - there) > CLOCKS_APART:
+            raise ClocksDisagree(
+                f"Nothing was purged: this process has {here.isoformat(timespec='seconds')}, PostgreSQL "
+                f"{there.isoformat(timespec='seconds')}. Set right the clock that is wrong; the next purge goes on.",
+                {"here": here.isoformat(), "postgres": there.isoformat()},
+            )
+
+    def _youngest(self, day: date, rows: Mapping[str, int]) -> date:
+        """The day on which the youngest of a day's records was appended."""
+        import polars as pl
+
+        youngest = day
+        for spec in PURGED:
+            column = next((name for name in _TOLD_BY if name in spec.schema.names), None)
+            if column is None or not rows.get(spec.name):
+                continue
+            with self._lake.named(f"read the age of the rows of {day} in table {spec.name}"):
+                of_day = pl.scan_delta(self._lake.open(spec.name)).filter(pl.col("day") == day)
+                found = of_day.select(pl.col(column).max()).collect().item()
+            if found is not None:
+                youngest = max(youngest, found.astimezone(UTC).date())
+        return youngest
+
+    def _purge_kafka(self, due: Collection[date]) -> dict[str, dict[int, int]]:
+        """Delete what lies before the first record of a day that lives, and not beyond the last of one that is due."""
+        from resources.kafka import Admin
+        from resources.topics import topics
+
+        found = {}
+        for topic in topics(self._settings) if due else ():
+            admin = Admin(self._settings)
+            state = admin.state(topic.name)
+            bounds = self._bounds(topic.table, state.topic_id, due)
+            lows = {partition: low for partition, (low, _) in state.partitions.items()}
+            before = {p: bound for p, bound in bounds.items() if p in lows and bound > lows[p]}
+            if before:
+                found[topic.name] = admin.delete_records(topic.name, before)
+        return found
+
+    def _bounds(self, spec: TableSpec, topic_id: str, due: Collection[date]) -> dict[int, int]:
+        """By partition, the first offset that has to stay. What bronze does not hold, it has not judged: of a table
+        that lost rows, Kafka may have the only copy."""
+        import polars as pl
+
+        from resources.lake import TableMissing
+
+        try:
+            handle = self._lake.open(spec.name)
+        except TableMissing:
+            return {}
+        over, offset = pl.col("day").is_in(list(due)), pl.col("offset")
+        with self._lake.named(f"look for the first living record in table {spec.name}"):
+            bounds = (
+                pl.scan_delta(handle)
+                .filter(pl.col("topic_id") == topic_id)
+                .group_by("partition")
+                .agg(offset.filter(~over).min().alias("living"), (offset.filter(over).max() + 1).alias("over"))
+                .filter(pl.col("over").is_not_null())
+                .select("partition", pl.min_horizontal("living", "over"))
+                .collect()
+            )
+        return dict(bounds.iter_rows())
+
+    def _purge_table(self, spec: TableSpec, due: Sequence[date]) -> tuple[int, set[str]]:
+        """Take the rows of these days out of a table. Returns how many, and the files that held them."""
+        from resources.lake import CommitConflict, TableMissing
+        from resources.lake_log import files_of
+
+        for attempt in range(TRIES):
+            try:
+                handle = self._lake.open(spec.name)
+            except TableMissing:
+                return 0, set()
+            files = [file for file in files_of(handle) if file["partition.day"] in due]
+            paths = {file["path"] for file in files}
+            if not files:
+                return 0, paths
+            named = {"darkroom": "purge", "days": ", ".join(map(str, due))}
+            try:
+                self._lake.replace_files(handle, spec, [], paths, info=named)
+            except CommitConflict:
+                if attempt == TRIES - 1:
+                    raise
+                continue
+            return sum(int(file["num_records"] or 0) for file in files), paths
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    def _sweep(self, spec: TableSpec, removed: Collection[str], kept: Collection[date]) -> int:
+        """Delete the files of days that are over which no version names: those just removed, and what others left."""
+        from resources.lake import TableMissing
+        from resources.lake_log import files_of
+
+        today, days = self._now().astimezone(UTC).date(), self._settings.retention_days
+        try:
+            handle = self._lake.open(spec.name)
+        except TableMissing:
+            return 0
+        named = {file["path"] for file in files_of(handle)}
+        count = 0
+        with self._lake.reading(spec.name) as (filesystem, folder):
+            for info in _day_files(filesystem, folder, lambda day: over(day, day, today, days) and day not in kept):
+                path = info.path.removeprefix(f"{folder}/")
+                age = self._now() - info.mtime if info.mtime is not None else timedelta(0)
+                if path in named or not (path in removed or age > IN_FLIGHT):
+                    continue
+                filesystem.delete_file(info.path)
+                count += 1
+        return count
+
+
+def _day_files(
+    filesystem: pyarrow.fs.FileSystem, folder: str, chosen: Callable[[date], bool]
+) -> Iterator[pyarrow.fs.FileInfo]:
+    """The files below a table's folders of the chosen days."""
+    import pyarrow.fs
+
+    for info in filesystem.get_file_info(pyarrow.fs.FileSelector(folder, allow_not_found=True)):
+        name = info.base_name
+        if info.type != pyarrow.fs.FileType.Directory or not name.startswith("day="):
+            continue
+        try:
+            day = date.fromisoformat(name.removeprefix("day="))
+        except ValueError:
+            continue
+        if chosen(day):
+            for file in filesystem.get_file_info(pyarrow.fs.FileSelector(info.path, recursive=True)):
+                if file.type == pyarrow.fs.FileType.File:
+                    yield file
