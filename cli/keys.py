@@ -89,7 +89,10 @@ def rotate(
         for _ in life.rotate():
             count += 1
             progress.update(task, completed=count)
-    output().print(f"Wrapped anew under {life.customer().id}: {count} keys. What older keys wrapped is gone.")
+    output().print(
+        f"Wrapped anew under {life.customer().id}: {count} keys. Nothing hangs on a former key any more.",
+        soft_wrap=True,
+    )
 
 
 @plainly
