@@ -32,6 +32,7 @@ MODULES = (
     "cli.results",
     "cli.labels",
     "cli.keys",
+    "cli.erase",
     "cli.shop",
     "cli.signin",
     "cli.signing",

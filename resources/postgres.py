@@ -50,6 +50,11 @@ UPDATE images.image_status AS present SET state = 'landed', updated_at = clock_t
 FROM mine WHERE present.id = mine.id
 """  # locked in one order, as in _PUT, so that writers at once cannot wait for each other in a ring
 _FORGET = "DELETE FROM images.image_status WHERE day <= %s AND day <> ALL(%s::date[])"
+_ERASE = """
+DELETE FROM images.image_status
+WHERE id = ANY(%(ids)s::text[])
+   OR (day, pseudonym) IN (SELECT * FROM unnest(%(days)s::date[], %(pseudonyms)s::text[]))
+"""
 _GET = "SELECT id, day, pseudonym, state, reason, updated_at FROM images.image_status WHERE id = %s"
 
 
@@ -162,6 +167,20 @@ class ImageStatus:
                 return connection.execute(_FORGET, (last, list(kept))).rowcount
         except (psycopg.Error, PoolTimeout) as error:
             raise StatusUnavailable(self._sentence(f"removing states of days up to {last}", error)) from error
+
+    def erase(self, ids: Sequence[str], people: Sequence[tuple[date, str]]) -> int:
+        """Remove the states of images by id, and of all that people sent on a day under its pseudonym; returns how
+        many.
+
+        Raises:
+            StatusUnavailable: PostgreSQL is away or refused; nothing of this call is removed.
+        """
+        given = {"ids": list(ids), "days": [day for day, _ in people], "pseudonyms": [whose for _, whose in people]}
+        try:
+            with self._pool.connected() as connection:
+                return connection.execute(_ERASE, given).rowcount
+        except (psycopg.Error, PoolTimeout) as error:
+            raise StatusUnavailable(self._sentence("removing states of what was erased", error)) from error
 
     def clock(self) -> datetime:
         """What time the server has, with a zone. Raises StatusUnavailable."""

@@ -25,6 +25,9 @@ from transforms.tables import (
     TableSpec,
 )
 
+ERASED_HEADER = "darkroom-erased"
+"""The one header of a row of bronze that was erased: it keeps its place, and has no key and no payload."""
+
 BRONZE: tuple[TableSpec, ...] = (RAW_IMAGES, LABEL_CORRECTIONS, RECOGNISED_STREAM)
 """Tables that topics land in: their `timestamp` is the broker's word on a record's age."""
 
