@@ -124,8 +124,8 @@ class Eraser:
             found.states = 1
         if not found.days:
             raise NothingToErase(
-                f"No table and no state speaks of image {id}: it was erased or purged, or there never was one. Look at the "
-                "id."
+                f"No table and no state speaks of image {id}: it was erased or purged, or there never was one. Is that "
+                "its id?"
             )
         return found
 
