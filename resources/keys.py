@@ -24,6 +24,7 @@ from cachetools import TLRUCache
 from resources.key_objects import MARK, DayDestroyed, KeyDestroyed, KeyObjects, KeyUnavailable, UnknownKey
 from resources.key_provider import CustomerKey, KeyProvider, LocalKeyProvider
 from resources.key_records import KeyRecords, Tombstone, data_path, day_path, pointer_path
+from resources.key_trail import key_trail
 from resources.object_storage import storage_of
 from resources.settings import Settings
 from transforms.names import ID, PSEUDONYM, DataKey, KeyName
@@ -76,6 +77,7 @@ class KeyStore:
         *,
         now: Callable[[], datetime],
         timer: Callable[[], float] = time.monotonic,
+        opened: Callable[[str], None] = lambda key: None,
     ) -> None:
         """Nothing is read here.
 
@@ -85,11 +87,14 @@ class KeyStore:
             cache_seconds: how long what was read is believed; the revocation delay.
             now: the time that records are stamped with, with a zone.
             timer: seconds that the cache's age is measured in.
+            opened: told each data key that is opened from the store, as day and suffix, before it is given out; where
+                it raises KeyUnavailable, the key is not.
         """
         self._objects = objects
         self._records = KeyRecords(objects, provider, now)
         self._now = now
         self._timer = timer
+        self._opened = opened
         self._lock = threading.Lock()
         self._forgotten = float("-inf")
         # By path of the record: (secret, day's key, data key, tombstone or a pointer's key name, read at).
@@ -140,6 +145,7 @@ class KeyStore:
             raise DayDestroyed(wrapping.name, wrapping.when, wrapping.who)
         key = self._records.current_key(day, pseudonym, wrapping)
         name = KeyName.parse(key.name)
+        self._opened(f"{day}/{name.suffix}")
         self._remember(pointer, name, since)
         self._remember(data_path(name), key, since)
         return key
@@ -199,6 +205,10 @@ class KeyStore:
         finally:
             self._forget(lambda path: path == day_path(day) or path.startswith(below))
 
+    def is_destroyed(self, day: date) -> bool:
+        """Whether a day's key was destroyed; read anew each time. Raises KeyUnavailable."""
+        return self._records.day_tombstone(day) is not None
+
     def key_names(self, day: date, pseudonym: str) -> list[str]:
         """Names of all data keys of a pseudonym's day, destroyed ones too, sorted. Raises KeyUnavailable."""
         return self._records.key_names(day, pseudonym)
@@ -232,6 +242,8 @@ class KeyStore:
             if wrapping is not None:
                 self._remember(day_path(name.day), wrapping, since)
         found = self._records.data_key(name, wrapping)
+        if isinstance(found, DataKey):
+            self._opened(f"{name.day}/{name.suffix}")
         self._remember(path, found, since)
         return found
 
@@ -254,7 +266,8 @@ class KeyStore:
 def open_key_store(settings: Settings, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> KeyStore:
     """The key store that the settings name. Nothing is read yet, and nothing made (`initialise` does that)."""
     objects = key_objects(settings)
-    return KeyStore(objects, customer_key(settings, objects, now), settings.key_cache_seconds, now=now)
+    customer, trail = customer_key(settings, objects, now), key_trail(settings)
+    return KeyStore(objects, customer, settings.key_cache_seconds, now=now, opened=trail)
 
 
 def key_objects(settings: Settings) -> KeyObjects:

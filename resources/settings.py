@@ -298,6 +298,18 @@ class Settings(BaseSettings, PeopleSettings, ComputeSettings):
         return self.jars.parent if self.jars else Path(__file__).resolve().parents[1] / "jvm" / "target"
 
     @property
+    def identity(self) -> str:
+        """Who this process is, for logs: the name of its certificate's file, else of the account it runs as."""
+        if self.kafka_certificate is not None:
+            return self.kafka_certificate.stem
+        import getpass
+
+        try:
+            return getpass.getuser()
+        except (KeyError, OSError):
+            return str(os.getuid())
+
+    @property
     def keys_root(self) -> str:
         """Root URI or folder of the key store."""
         return self.keys or str(self.home.absolute() / "keys")

@@ -9,7 +9,8 @@ bytes and groups of that day are those of before until another image of the day 
 
 import time
 from collections import Counter
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -18,7 +19,7 @@ from platform_assets.failing import RETRY, told_to_dagster
 from platform_assets.images.preview import delta_facts
 from platform_assets.reporting import bar_chart, markdown_table
 from platform_assets.schema import asset_key, pool, table_asset
-from resources.dagster_resources import LakeResource
+from resources.dagster_resources import KeysResource, LakeResource
 from transforms.tables import DAILY_UPLOADS, PROCESSED_IMAGES, QUARANTINED_IMAGES
 
 if TYPE_CHECKING:
@@ -38,12 +39,12 @@ WRITER = "daily_uploads-writer"
     pool=pool(DAILY_UPLOADS),
     retry_policy=RETRY,
 )
-def daily_uploads(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
+def daily_uploads(context: dg.AssetExecutionContext, lake: LakeResource, keys: KeysResource) -> dg.MaterializeResult:
     """Replace the rows of the days that changed since the last time."""
     started = time.monotonic()
     with told_to_dagster(context):
-        tables, now = lake.open(), datetime.now(UTC)
-        days, rows = recompute(tables, now, first=now.date() - timedelta(days=lake.settings.load().retention_days - 1))
+        tables = lake.open()
+        days, rows = recompute(tables, datetime.now(UTC), keys.open().is_destroyed)
         facts, version = delta_facts(tables, DAILY_UPLOADS)
         totals = _totals(tables).sort("day", descending=True).head(DAYS_SHOWN)
     context.log.info("%d days changed, %d rows written", len(days), rows)
@@ -67,10 +68,13 @@ def daily_uploads(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.M
     )
 
 
-def recompute(lake: "Lake", now: datetime, first: date = date.min) -> tuple[list[date], int]:
+def recompute(
+    lake: "Lake", now: datetime, is_destroyed: Callable[[date], bool] = lambda day: False
+) -> tuple[list[date], int]:
     """Recompute the days whose rows changed; returns them, and how many rows of gold were written.
 
-    Days before `first` are left as they are: a purge takes their rows table by table, and half of them is no count.
+    Days whose key is destroyed are left as they are: a purge, which begins with the key, takes their rows table by
+    table, and half of them is no count.
 
     Raises:
         CommitConflict: another writer was first; running again looks again.
@@ -86,7 +90,7 @@ def recompute(lake: "Lake", now: datetime, first: date = date.min) -> tuple[list
     good, bad = rows_by_day(processed), rows_by_day(quarantined)
     counted = {day: (ok, no) for day, ok, no in _totals(lake).select("day", "processed", "quarantined").iter_rows()}
     changed = (day for day in good.keys() | bad.keys() if counted.get(day) != (good[day], bad[day]))
-    days = sorted(day for day in changed if day >= first)
+    days = sorted(day for day in changed if not is_destroyed(day))
     if not days:
         return [], 0
     chosen = pl.col("day").is_in(days)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import httpx
 import polars as pl
 import pytest
 
+from access.policy import load_policy
 from resources.lake import open_lake
 from tests.live_stack import LiveStack
 from tests.services.live import picture, until
@@ -51,6 +53,19 @@ def test_an_image_is_erased_only_with_yes_and_then_nobody_has_it(
     assert gone not in ids and stays in ids
     refused = stack.run("erase", gone, check=False)
     assert refused.returncode == 1 and "No table and no state speaks of image" in refused.stderr
+
+
+def test_those_alone_open_keys_who_may_and_each_is_on_the_trail(
+    stack: LiveStack, sender: tuple[str, httpx.Client]
+) -> None:
+    name, client = sender
+    (id,) = sent(client, 1)
+    assert client.get(f"/v1/images/{id}/thumbnail").status_code == 200
+    text = (stack.home / "logs" / "keys.log").read_text()
+    who = {json.loads(line)["who"] for line in text.splitlines()}
+    may = {one for one, rights in load_policy().identities.items() if "OPEN" in rights.keys}
+    assert {"uploads", "dagster"} <= who <= may
+    assert name not in text and id not in text
 
 
 def test_an_uploader_is_erased_with_all_that_was_sent(stack: LiveStack, sender: tuple[str, httpx.Client]) -> None:

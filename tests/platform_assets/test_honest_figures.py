@@ -10,7 +10,7 @@ from platform_assets.images.daily_uploads import recompute
 from resources.lake import CommitConflict, Lake
 from tests.platform_assets.conftest import House, png
 from tests.resources.developing.bronze_rows import DAY
-from transforms.tables import DAILY_UPLOADS
+from transforms.tables import DAILY_UPLOADS, PROCESSED_IMAGES
 
 NOW = datetime(2026, 3, 5, 13, tzinfo=UTC)
 
@@ -30,7 +30,7 @@ def test_two_that_count_a_new_day_at_once_do_not_double_it(house: House, monkeyp
 
     # Developed, and not yet counted.
     with monkeypatch.context() as patch:
-        patch.setattr("platform_assets.images.daily_uploads.recompute", lambda lake, now: ([], 0))
+        patch.setattr("platform_assets.images.daily_uploads.recompute", lambda lake, now, destroyed: ([], 0))
         house.run()
     monkeypatch.setattr(Lake, "replace_days", disturbed)
     with pytest.raises(CommitConflict):
@@ -38,6 +38,23 @@ def test_two_that_count_a_new_day_at_once_do_not_double_it(house: House, monkeyp
     assert recompute(house.lake, NOW) == ([], 0)
     gold = pl.read_delta(house.lake.uri(DAILY_UPLOADS.name)).filter(pl.col("uploader_group") == "(all)")
     assert sorted(gold["day"]) == [DAY, DAY + timedelta(days=1)]
+
+
+def test_a_day_that_was_destroyed_keeps_its_figures_while_its_rows_go(house: House):
+    house.bronze.sealed(png(1))
+    house.bronze.plain(None)
+    house.land()
+    house.run()
+    before = pl.read_delta(house.lake.uri(DAILY_UPLOADS.name))
+    house.bronze.keys.destroy_day(DAY, "a test")
+    # As a purge does, one table after the other.
+    house.lake.replace_days(house.lake.open(PROCESSED_IMAGES.name), PROCESSED_IMAGES, None, [DAY])
+    house.bronze.plain(None, day=DAY + timedelta(days=1))
+    house.land()
+    house.run()
+    gold = pl.read_delta(house.lake.uri(DAILY_UPLOADS.name))
+    assert gold.filter(pl.col("day") == DAY).equals(before)
+    assert DAY + timedelta(days=1) in gold["day"].to_list()
 
 
 def test_one_record_of_tomorrow_does_not_hide_today_s_share_of_quarantine(house: House):

@@ -133,12 +133,12 @@ def test_keys_made_while_the_owner_rotates_all_open_afterwards(stage: Stage) -> 
     maker = threading.Thread(target=make)
     maker.start()
     try:
-        for _ in range(4):
+        while len(made) < 40 and maker.is_alive():
             list(stage.life.rotate())
     finally:
         done.set()
         maker.join()
-    assert len(made) > 20
+    assert len(made) >= 40
     assert all(stage.store.open_key(key.name) == key for key in made)
 
 
@@ -210,11 +210,11 @@ DEEDS: dict[str, Callable[[KeyLife], object]] = {
 def test_a_deed_is_in_the_audit_log_and_is_not_done_where_it_cannot_be_written(stage: Stage, event: str) -> None:
     before = stage.bytes()
     logs = stage.settings.home / "logs"
-    logs.rmdir()
+    (logs / "audit.log").mkdir()
     with pytest.raises(AuditUnavailable):
         DEEDS[event](stage.life)
     assert stage.bytes() == before
-    logs.mkdir()
+    (logs / "audit.log").rmdir()
     DEEDS[event](stage.life)
     assert stage.audited() == [event]
     line = json.loads((logs / "audit.log").read_text())

@@ -229,7 +229,7 @@ def test_two_clocks_that_disagree_purge_nothing(stage: Stage, apart: timedelta) 
 
 
 def test_without_an_audit_log_nothing_is_purged(stage: Stage) -> None:
-    (stage.settings.home / "logs").rmdir()
+    (stage.settings.home / "logs" / "audit.log").mkdir()
     with pytest.raises(AuditUnavailable):
         stage.purge().run()
     assert stage.counts(RAW_IMAGES) == {OLD: 4, NEXT: 3}
