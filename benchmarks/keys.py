@@ -3,8 +3,8 @@
 Sealing and opening are measured in CPU time of one thread, in turns with AES-256-GCM alone over the same bytes: that is
 the floor. The share is of developing one photograph through and through: opening its envelope and sealing what is
 kept of it, against decoding, thumbnail and hashes. A purge takes a day of 100,000 rows out of three tables that hold
-nothing else, and out of three that hold six such days more; Kafka and PostgreSQL are left out, for they are asked
-once whatever is there.
+nothing else, and out of three that hold six such days more, compacted as every hour; Kafka and PostgreSQL are left
+out, for they are asked once whatever is there, but not the look at which records may go.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from resources.keys import open_key_store
 from resources.lake import open_lake
 from resources.purging import Purge
 from resources.settings import Settings
+from resources.upkeep import maintain
 from transforms.envelope import (
     NONCE_BYTES,
     DataKey,
@@ -136,10 +137,10 @@ class _NoStatus:
 
 
 class _OfTables(Purge):
-    """Tables, files and keys; neither broker nor database."""
+    """Tables, files and keys; of broker and database only the look at what may go there."""
 
     def _purge_kafka(self, due: Any) -> dict[str, dict[int, int]]:
-        return {}
+        return {"x": self._bounds(RAW_IMAGES, "x", due)}
 
 
 def _purge() -> Figure:
@@ -170,6 +171,7 @@ def _purged(others: int) -> float:
                 for part in range(4):
                     rows = _rows(spec, day, DAY_ROWS // 4)
                     lake.append(lake.ensure(spec), spec, rows, {"bench": (day - DAY).days * 4 + part + 1})
+            maintain(lake, spec)  # as every hour
 
         def now() -> datetime:
             return datetime(2026, 3, 12, tzinfo=UTC)

@@ -42,7 +42,8 @@ def erase(
         raise typer.BadParameter("--yes needs --why TEXT: it is kept in the audit log.")
     settings, by = current_settings("operator"), who or getpass.getuser()
     console = output()
-    with ImageStatus(settings.postgres_dsn) as status:
+    # States are removed by the stack's owner: an operator's login only reads them.
+    with ImageStatus(current_settings("admin").postgres_dsn) as status:
         eraser = Eraser(
             settings,
             open_lake(settings),
