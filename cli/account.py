@@ -1,11 +1,12 @@
-"""The demo's sum: every landed record is a processed image, a quarantined record, or the resend of a processed image.
+"""The demo's sum: every landed record is a processed image, a quarantined record, the resend of a processed image, or
+erased.
 
 Counted from the tables, not from what the sender believes: a record belongs to the table that has a row with its
 topic id, partition and offset. One that is in neither is a resend if its key is the id of a processed image, or (what
 came unsealed has no id in clear) if its stored bytes are those of a record that was processed. What is then left is
 unexplained, and must be nothing.
 
-Limit: reads five small columns of bronze as a whole, about 150 bytes a record in memory.
+Limit: reads small columns of bronze as a whole, about 150 bytes a record in memory.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from resources.lake import Lake, TableMissing
+from transforms.retention import ERASED_HEADER
 from transforms.tables import PROCESSED_IMAGES, QUARANTINED_IMAGES, RAW_IMAGES, TableSpec
 
 PLACE = ("topic", "topic_id", "partition", "offset")
@@ -30,11 +32,13 @@ class Account:
     quarantined: Mapping[str, int]
     resends: int
     unexplained: int
+    erased: int = 0
+    """Rows that keep an offset's place, and whose words were erased."""
 
     @property
     def adds_up(self) -> bool:
         """Whether every record is accounted for."""
-        known = self.processed + sum(self.quarantined.values()) + self.resends
+        known = self.processed + sum(self.quarantined.values()) + self.resends + self.erased
         return self.unexplained == 0 and known == self.landed
 
 
@@ -54,7 +58,7 @@ def take_account(lake: Lake, since: Since | None = None) -> Account:
         lake: the tables; one that is not there yet counts as empty.
         since: count only the records from there on.
     """
-    bronze = _read(lake, RAW_IMAGES, [*PLACE, "key", "payload_sha256"])
+    bronze = _read(lake, RAW_IMAGES, [*PLACE, "key", "payload_sha256", "headers"]).with_columns(erased=_erased())
     processed = _read(lake, PROCESSED_IMAGES, [*PLACE, "id"])
     quarantined = _read(lake, QUARANTINED_IMAGES, [*PLACE, "reason"])
     developed = bronze.join(processed, on=PLACE, how="semi")
@@ -64,6 +68,7 @@ def take_account(lake: Lake, since: Since | None = None) -> Account:
     rest = counted.join(processed, on=PLACE, how="anti").join(quarantined, on=PLACE, how="anti")
     known = pl.col("key").cast(pl.String, strict=False).is_in(processed["id"].implode())
     same = pl.col("payload_sha256").is_in(developed["payload_sha256"].implode())
+    erased = rest.filter("erased").height
     resends = rest.filter(known.fill_null(False) | same.fill_null(False)).height
     reasons = refused.group_by("reason").len().sort("len", "reason", descending=[True, False])
     return Account(
@@ -71,8 +76,16 @@ def take_account(lake: Lake, since: Since | None = None) -> Account:
         processed=as_image.height,
         quarantined=dict(reasons.iter_rows()),
         resends=resends,
-        unexplained=rest.height - resends,
+        unexplained=rest.height - resends - erased,
+        erased=erased,
     )
+
+
+def _erased() -> pl.Expr:
+    """Whether a row lost its words by an erasure."""
+    headers = pl.col("headers").list.eval(pl.element().struct.field("key"))
+    only = (headers.list.len() == 1) & headers.list.contains(ERASED_HEADER)
+    return only.fill_null(False) & pl.col("key").is_null() & pl.col("payload_sha256").is_null()
 
 
 def _from(since: Since) -> pl.Expr:

@@ -92,6 +92,8 @@ def rows(report: Report) -> list[tuple[str, str, str]]:
     for reason, count in ever.quarantined.items():
         found.append((f"  {reason}", _n(now.quarantined.get(reason, 0)), _n(count)))
     found.append(("resends", _n(now.resends), _n(ever.resends)))
+    if ever.erased:
+        found.append(("erased", _n(now.erased), _n(ever.erased)))
     if report.unacknowledged > 0:
         found.append(("landed without an acknowledgement", _n(report.unacknowledged), ""))
     if now.unexplained or ever.unexplained:
@@ -117,7 +119,9 @@ def show(report: Report, console: Console) -> None:
     ever = report.ever
     console.print(
         f"{_n(ever.landed)} landed = {_n(ever.processed)} processed + {_n(sum(ever.quarantined.values()))} quarantined "
-        f"+ {_n(ever.resends)} resends" + ("" if ever.adds_up else "  [bold red]does not add up[/]"),
+        f"+ {_n(ever.resends)} resends"
+        + (f" + {_n(ever.erased)} erased" if ever.erased else "")
+        + ("" if ever.adds_up else "  [bold red]does not add up[/]"),
         soft_wrap=True,
     )
     if report.refused:

@@ -13,6 +13,7 @@ import pytest
 
 from cli.account import Account, Since, take_account
 from resources.lake import Lake
+from transforms.retention import ERASED_HEADER
 from transforms.tables import PROCESSED_IMAGES, QUARANTINED_IMAGES, RAW_IMAGES, TableSpec
 
 TOPIC, TOPIC_ID = "images.raw", "AAAAAAAAAAAAAAAAAAAAAA"
@@ -77,6 +78,17 @@ def test_a_record_in_no_table_is_unexplained(lake):
     write(lake, PROCESSED_IMAGES, [at(0) | {"id": "a"}])
     account = take_account(lake)
     assert (account.unexplained, account.adds_up) == (2, False)
+
+
+def test_an_erased_record_is_explained_and_one_that_only_says_so_is_not(lake):
+    mark = [{"key": ERASED_HEADER, "value": b""}]
+    erased = at(0) | {"key": None, "payload": None, "payload_sha256": None, "headers": mark, "day": DAY}
+    write(lake, RAW_IMAGES, [erased])
+    assert take_account(lake) == Account(landed=1, processed=0, quarantined={}, resends=0, unexplained=0, erased=1)
+    assert take_account(lake).adds_up
+    write(lake, RAW_IMAGES, [landed(1, b"lost") | {"headers": mark}, landed(2, None) | {"headers": mark * 2}])
+    account = take_account(lake)
+    assert (account.erased, account.unexplained, account.adds_up) == (1, 2, False)
 
 
 def test_a_record_in_both_tables_does_not_add_up(lake):

@@ -81,18 +81,23 @@ class Projection:
 class Stage:
     """A lake with two days in every table, their keys, and a purge by a clock of ours."""
 
+    tables = PURGED
+
     def __init__(self, home: Path) -> None:
-        self.settings = Settings(home=home, key_cache_seconds=0)
+        self.settings = self.settings_of(home)
         (home / "logs").mkdir()
         self.keys.initialise()
         self.names = {day: self.keys.current_key(day, WHO).name for day in (OLD, NEXT)}
-        for spec in PURGED:
+        for spec in self.tables:
             self.add(spec, OLD, OLD, range(4))
             self.add(spec, NEXT, NEXT, range(4, 7))
         for spec in KEPT[:2]:
             self.add(spec, OLD, OLD, range(2))
         self.now = SEVEN_LATER
         self.projection = Projection()
+
+    def settings_of(self, home: Path) -> Settings:
+        return Settings(home=home, key_cache_seconds=0)
 
     @property
     def keys(self) -> KeyStore:
@@ -114,12 +119,12 @@ class Stage:
         counted = pl.scan_delta(self.lake.open(spec.name)).group_by("day").len().collect()
         return dict(counted.iter_rows())
 
-    def files(self, spec: TableSpec, day: date) -> list[Path]:
+    def files(self, spec: TableSpec, day: object) -> list[Path]:
         return sorted((self.settings.home / "lake" / spec.name / f"day={day}").glob("*"))
 
     def expect_gone(self) -> None:
         """The end of every purge here: OLD is nowhere, NEXT is whole."""
-        for spec in PURGED:
+        for spec in self.tables:
             assert self.counts(spec) == {NEXT: 3}, spec.name
             assert self.files(spec, OLD) == [], spec.name
             handle = self.lake.open(spec.name)
