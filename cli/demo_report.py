@@ -151,6 +151,7 @@ _MEANINGS = {
     "landed": "records in bronze",
     "processed": "images developed, one row each",
     "quarantined": "records that are no good image, by reason",
+    "erased": "records that keep an offset's place, and whose words were erased on request",
     "resends": "records of an image that has its row",
     "landed without an acknowledgement": "an answer was lost, or somebody else was sending",
     "in no table": "must be nothing",

@@ -176,8 +176,8 @@ def configuration(
         "log.cleaner.dedupe.buffer.size": 8 * MEBIBYTE,
         "log.retention.ms": settings.retention_days * 86_400_000,
         # What a purge deletes leaves the disk within a minute; the defaults are five minutes, and one more.
-        "log.retention.check.interval.ms": 30_000,
-        "log.segment.delete.delay.ms": 10_000,
+        "log.retention.check.interval.ms": 10_000,
+        "log.segment.delete.delay.ms": 5_000,
     }
     return {name: str(value) for name, value in values.items()}
 
