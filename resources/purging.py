@@ -183,13 +183,16 @@ class Purge:
 
     def _purge_kafka(self, due: Collection[date]) -> dict[str, dict[int, int]]:
         """Delete what lies before the first record of a day that lives, and not beyond the last of one that is due."""
-        from resources.kafka import Admin
+        from resources.kafka import Admin, TopicMissing
         from resources.topics import topics
 
         found = {}
         for topic in topics(self._settings) if due else ():
             admin = Admin(self._settings)
-            state = admin.state(topic.name)
+            try:
+                state = admin.state(topic.name)
+            except TopicMissing:
+                continue  # a site without that lane
             bounds = self._bounds(topic.table, state.topic_id, due)
             lows = {partition: low for partition, (low, _) in state.partitions.items()}
             before = {p: bound for p, bound in bounds.items() if p in lows and bound > lows[p]}

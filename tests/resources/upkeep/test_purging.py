@@ -329,6 +329,20 @@ def test_a_file_that_its_writer_may_still_commit_is_left_and_an_old_orphan_goes(
     assert stage.files(RAW_IMAGES, OLD) == [young]
 
 
+def test_a_topic_that_a_site_does_not_have_stops_no_purge(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Broker.state
+
+    def state(self: Broker, topic: str) -> TopicState:
+        if topic == stage.settings.labels_topic:
+            raise kafka.TopicMissing(f"there is no topic {topic!r}")
+        return real(self, topic)
+
+    monkeypatch.setattr(Broker, "state", state)
+    stage.purge().run()
+    stage.expect_gone()
+    assert sorted(Broker.deleted) == sorted([stage.settings.topic, stage.settings.recognised_topic])
+
+
 def test_kafka_keeps_what_bronze_does_not_hold(stage: Stage) -> None:
     """A table that lost rows is landed again from the topic: what it lacks is not deleted there."""
     lake = stage.lake
