@@ -282,10 +282,10 @@ class Settings(BaseSettings, PeopleSettings, ComputeSettings):
     )
     retention_days: Annotated[int, Field(ge=1, le=3650)] = Field(
         default=7,
-        description="Days on which images and what is of a person are kept, their first among them; then they are purged, "
-        "everywhere and for good. It is the topics' retention.ms, too, set by `darkroom up`. Too high: disks must hold so "
-        "many days. Too low: at the next hour images are destroyed that somebody still wanted, and an outage of landing "
-        "that is longer loses records.",
+        description="Days on which images and what is of a person are kept, their first among them; then they are "
+        "purged, everywhere and for good. It is the topics' retention.ms, too, set by `darkroom up`. Too high: disks "
+        "must hold so many days. Too low: at the next hour images are destroyed that somebody still wanted, and an "
+        "outage of landing that is longer loses records.",
     )
 
     @property
