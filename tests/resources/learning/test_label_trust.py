@@ -63,7 +63,7 @@ def test_a_name_is_opened_only_for_a_reason_and_who_asked_is_written_down_first(
 
 
 def test_what_cannot_be_written_down_is_not_done(settings: Settings, pseudonym: str):
-    (settings.home / "logs").rmdir()
+    (settings.home / "logs" / "audit.log").mkdir()
     said = run("who", pseudonym, "--day", str(DAY), "--why", "a reason", code=1)
     assert "mallory" not in said
     with pytest.raises(AuditUnavailable, match="not done"):
