@@ -93,7 +93,7 @@ def rows(report: Report) -> list[tuple[str, str, str]]:
         found.append((f"  {reason}", _n(now.quarantined.get(reason, 0)), _n(count)))
     found.append(("resends", _n(now.resends), _n(ever.resends)))
     if ever.erased:
-        found.append(("erased", _n(now.erased), _n(ever.erased)))
+        found.append(("erased on request", _n(now.erased), _n(ever.erased)))
     if report.unacknowledged > 0:
         found.append(("landed without an acknowledgement", _n(report.unacknowledged), ""))
     if now.unexplained or ever.unexplained:
@@ -151,7 +151,7 @@ _MEANINGS = {
     "landed": "records in bronze",
     "processed": "images developed, one row each",
     "quarantined": "records that are no good image, by reason",
-    "erased": "records that keep an offset's place, and whose words were erased on request",
+    "erased on request": "records that keep an offset's place, and whose words are gone",
     "resends": "records of an image that has its row",
     "landed without an acknowledgement": "an answer was lost, or somebody else was sending",
     "in no table": "must be nothing",

@@ -122,7 +122,7 @@ def test_the_table_says_what_the_tables_hold(stack, twice):
     assert rows["processed"][1] == processed.height == processed["id"].n_unique()
     assert rows["quarantined"][1] == sum(by_reason.values())
     assert {name: ever for name, (_, ever) in rows.items() if name in by_reason} == by_reason
-    erased = rows["erased"][1] if "erased" in rows else 0
+    erased = rows["erased on request"][1] if "erased on request" in rows else 0
     assert bronze.height == processed.height + sum(by_reason.values()) + (rows["resends"][1] or 0) + erased
     assert bronze.select("topic_id", "partition", "offset").n_unique() == bronze.height
 
