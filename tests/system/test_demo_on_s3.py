@@ -84,7 +84,7 @@ def test_the_s3_servers_port_says_nothing_in_the_clear_and_is_no_other_authority
 ) -> None:
     port = load_state(on_s3.home).ports["s3"]
     assert open_ports(on_s3.home)[port][1] == "127.0.0.1"
-    # A run on Spark has ports of its own while it lasts (py4j's, behind a secret, in the clear): docs/access.md says so.
+    # A run on Spark has ports of its own while it lasts (py4j's, in the clear behind a secret): see docs/access.md.
     lasting = set(load_state(on_s3.home).ports.values())
     assert port in lasting
     assert {number: said for number, said in said_by_any(on_s3.home).items() if number in lasting} == {}
