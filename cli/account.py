@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from resources.lake import Lake, TableMissing
-from transforms.retention import ERASED_HEADER
+from transforms.retention import erased_rows
 from transforms.tables import PROCESSED_IMAGES, QUARANTINED_IMAGES, RAW_IMAGES, TableSpec
 
 PLACE = ("topic", "topic_id", "partition", "offset")
@@ -58,7 +58,7 @@ def take_account(lake: Lake, since: Since | None = None) -> Account:
         lake: the tables; one that is not there yet counts as empty.
         since: count only the records from there on.
     """
-    bronze = _read(lake, RAW_IMAGES, [*PLACE, "key", "payload_sha256", "headers"]).with_columns(erased=_erased())
+    bronze = _read(lake, RAW_IMAGES, [*PLACE, "key", "payload_sha256", "headers"]).with_columns(erased=erased_rows())
     processed = _read(lake, PROCESSED_IMAGES, [*PLACE, "id"])
     quarantined = _read(lake, QUARANTINED_IMAGES, [*PLACE, "reason"])
     developed = bronze.join(processed, on=PLACE, how="semi")
@@ -79,13 +79,6 @@ def take_account(lake: Lake, since: Since | None = None) -> Account:
         unexplained=rest.height - resends - erased,
         erased=erased,
     )
-
-
-def _erased() -> pl.Expr:
-    """Whether a row lost its words by an erasure."""
-    headers = pl.col("headers").list.eval(pl.element().struct.field("key"))
-    only = (headers.list.len() == 1) & headers.list.contains(ERASED_HEADER)
-    return only.fill_null(False) & pl.col("key").is_null() & pl.col("payload_sha256").is_null()
 
 
 def _from(since: Since) -> pl.Expr:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -77,6 +78,16 @@ def current_people() -> People:
     if port is None:
         raise StackError("This stack has no directory yet: `darkroom up` makes it.")
     return people(Layout(home), port)
+
+
+def given_day(text: str) -> date:
+    """The day that an argument or option names."""
+    from transforms.names import parse_day
+
+    day = parse_day(text)
+    if day is None:
+        raise typer.BadParameter(f"{text!r} is no day; one is written 2026-03-14.")
+    return day
 
 
 def output() -> Console:

@@ -40,19 +40,11 @@ def erase(
         raise typer.BadParameter("Say what to erase: an image's id, or --uploader NAME.")
     if yes and not why.strip():
         raise typer.BadParameter("--yes needs --why TEXT: it is kept in the audit log.")
-    settings, by = current_settings("operator"), who or getpass.getuser()
-    console = output()
+    settings, console = current_settings("operator"), output()
     # States are removed by the stack's owner: an operator's login only reads them.
     with ImageStatus(current_settings("admin").postgres_dsn) as status:
-        eraser = Eraser(
-            settings,
-            open_lake(settings),
-            open_key_store(settings),
-            KeyLife(settings, by, why.strip()),
-            status,
-            who=by,
-            why=why.strip(),
-        )
+        life = KeyLife(settings, who or getpass.getuser(), why.strip())
+        eraser = Eraser(open_lake(settings), open_key_store(settings), life, status)
         try:
             if image is not None:
                 done = eraser.erase_image(image) if yes else eraser.find_image(image)

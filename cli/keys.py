@@ -7,12 +7,12 @@ done.
 from __future__ import annotations
 
 import getpass
-from datetime import date
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.context import current_settings, output, plainly
+from cli.context import current_settings, given_day, output, plainly
 
 if TYPE_CHECKING:
     from resources.key_life import DayOfKeys, KeyLife
@@ -48,7 +48,7 @@ def status() -> None:
     customer = life.customer()
     told = f"Customer-managed key {customer.id}: {customer.state}"
     if customer.until is not None:
-        told += f", {'ended' if customer.state == 'destroyed' else 'ends'} {customer.until:%Y-%m-%d %H:%M:%S} UTC"
+        told += f", {'ended' if customer.state == 'destroyed' else 'ends'} {_at(customer.until)}"
     if customer.older:
         told += f"; a rotation is not finished: {', '.join(customer.older)} unwraps still (`darkroom keys rotate`)"
     console.print(told, soft_wrap=True)
@@ -60,7 +60,7 @@ def status() -> None:
     shown = Table("day", "key", "rows that hang on it", box=None)
     for one in days:
         dead = one.tombstone
-        state = "living" if dead is None else f"destroyed {dead.when:%Y-%m-%d %H:%M:%S} UTC by {dead.who}"
+        state = "living" if dead is None else f"destroyed {_at(dead.when)} by {dead.who}"
         state += f", held by {held[one.day].who}" if one.day in held else ""
         shown.add_row(str(one.day), state, _told(one))
     console.print(shown)
@@ -123,7 +123,7 @@ def hold(
     """Keep a day beyond its time: no purge touches it until `keys release`. Destroying its key still does."""
     if not why.strip():
         raise typer.BadParameter("--why says nothing, and is kept with the hold: say why the day is kept.")
-    chosen = _day(day)
+    chosen = given_day(day)
     made = _life(who, why).hold(chosen)
     output().print(f"{chosen} is held." if made else f"{chosen} was held already; the first hold stands.")
 
@@ -136,13 +136,13 @@ def release(
     who: Who = None,
 ) -> None:
     """Let a held day go: the next purge takes it, if it is over. A dry run unless --yes is given."""
-    chosen = _day(day)
+    chosen = given_day(day)
     life, console = _life(who, why), output()
     found = life.holds().get(chosen)
     if found is None:
         console.print(f"{chosen} is not held.")
         return
-    console.print(f"{chosen} is held since {found.since:%Y-%m-%d %H:%M:%S} UTC by {found.who}: {found.why}")
+    console.print(f"{chosen} is held since {_at(found.since)} by {found.who}: {found.why}")
     if not yes:
         console.print("Released, the next purge takes it, if it is over. To do it: --yes --why TEXT")
         return
@@ -164,13 +164,13 @@ def destroy(
     """Make a day's images dark for good, in every copy there is. A dry run unless --yes-destroy DAY is given."""
     from resources.lake import open_lake
 
-    chosen = _day(day)
+    chosen = given_day(day)
     _insist(yes_destroy, chosen.isoformat(), why)
     life, console, settings = _life(who, why), output(), current_settings()
     found = next((one for one in life.days(open_lake(settings)) if one.day == chosen), None)
     console.print(f"{chosen}: " + ("it has no key yet, and would take none." if found is None else _told(found)))
     if found is not None and (dead := found.tombstone) is not None:
-        console.print(f"Destroyed already, {dead.when:%Y-%m-%d %H:%M:%S} UTC by {dead.who}.")
+        console.print(f"Destroyed already, {_at(dead.when)} by {dead.who}.")
         return
     if yes_destroy is None:
         console.print(
@@ -219,7 +219,7 @@ def destroy_all(
     customer = life.destroy_all(window)
     told = f"Customer-managed key {customer.id}: {customer.state}"
     if customer.until is not None:
-        told += f", {customer.until:%Y-%m-%d %H:%M:%S} UTC"
+        told += f", {_at(customer.until)}"
     ended = customer.state == "destroyed"
     console.print(f"{told}." + ("" if ended else " `darkroom keys enable` takes it back until then."), soft_wrap=True)
 
@@ -228,6 +228,10 @@ def _life(who: str | None, why: str, former: tuple[str, ...] = ()) -> KeyLife:
     from resources.key_life import KeyLife
 
     return KeyLife(current_settings("operator"), who or getpass.getuser(), why.strip(), older=former)
+
+
+def _at(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _told(one: DayOfKeys) -> str:
@@ -240,12 +244,3 @@ def _insist(given: str | None, wanted: str, why: str) -> None:
         raise typer.BadParameter(f"--yes-destroy {given!r} is not what is to be destroyed: say --yes-destroy {wanted}.")
     if given is not None and not why.strip():
         raise typer.BadParameter("--yes-destroy needs --why TEXT: it is kept in the audit log.")
-
-
-def _day(text: str) -> date:
-    from transforms.names import parse_day
-
-    day = parse_day(text)
-    if day is None:
-        raise typer.BadParameter(f"{text!r} is no day; one is written 2026-03-14.")
-    return day

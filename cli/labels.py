@@ -7,12 +7,11 @@ Opening a name is written to HOME/logs/audit.log before the name is shown; nothi
 from __future__ import annotations
 
 import getpass
-from datetime import date
 from typing import Annotated
 
 import typer
 
-from cli.context import current_home, current_settings, output, plainly
+from cli.context import current_settings, given_day, output, plainly
 
 label_commands = typer.Typer(no_args_is_help=True, help="Whose labels are believed, and whose are not.")
 
@@ -76,9 +75,9 @@ def who_is_it(
 
     if not why.strip():
         raise typer.BadParameter("--why says nothing, and is kept in the audit log: say why the name is opened.")
-    settings, when = current_settings(), _day(day)
+    settings, when = current_settings(), given_day(day)
     audited(
-        current_home() / "logs" / "audit.log",
+        settings.audit_log,
         "uploader's name asked for",
         who=who or getpass.getuser(),
         why=why.strip(),
@@ -110,7 +109,7 @@ def _decide(pseudonym: str, day: str, trusted: bool, yes: bool, why: str, who: s
 
     if yes and not why.strip():
         raise typer.BadParameter("--yes needs --why TEXT: it is kept with the verdict.")
-    lake, uploader = open_lake(current_settings()), Uploader(_day(day), pseudonym)
+    lake, uploader = open_lake(current_settings()), Uploader(given_day(day), pseudonym)
     labels = labels_of(lake, uploader)
     standing = read_verdicts(lake).get(uploader)
     now = "none" if standing is None else "trusted" if standing.trusted else "left out"
@@ -124,12 +123,3 @@ def _decide(pseudonym: str, day: str, trusted: bool, yes: bool, why: str, who: s
     decided = Verdict(uploader, trusted, 0, 0, "a person", who or getpass.getuser(), why.strip(), datetime.now(UTC))
     record(lake, [decided])
     console.print(f"{told} before, {then} now. It counts from the next training set on.", soft_wrap=True)
-
-
-def _day(text: str) -> date:
-    from transforms.names import parse_day
-
-    day = parse_day(text)
-    if day is None:
-        raise typer.BadParameter(f"{text!r} is no day; one is written 2026-03-14.")
-    return day

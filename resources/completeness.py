@@ -27,7 +27,7 @@ from resources.kafka import ErrorMemory, consumer_config, failure
 from resources.settings import Settings
 from transforms.landing import repaired_headers
 from transforms.landing_protocol import TopicState, partition_app_id
-from transforms.retention import ERASED_HEADER
+from transforms.retention import erased_rows
 from transforms.tables import RAW_IMAGES
 
 if TYPE_CHECKING:
@@ -163,13 +163,13 @@ def _compare(
 ) -> None:
     rows = (
         table.filter(pl.col("offset").is_in([offset for _, offset in samples]))
-        .select("partition", "offset", "key", "headers", "payload_sha256")
+        .select("partition", "offset", "key", "headers", "payload_sha256", erased=erased_rows())
         .collect()
     )
     stored = {(row["partition"], row["offset"]): row for row in rows.iter_rows(named=True)}
     for part, offset in samples:
-        if _erased(stored[part, offset]):
-            continue
+        if stored[part, offset]["erased"]:
+            continue  # the broker has its words until their day is purged
         message = reader.read(part, offset)
         where = f"{state.topic}-{part}"
         if message is None:
@@ -178,12 +178,6 @@ def _compare(
         found.compared_records += 1
         if different := differences(stored[part, offset], message):
             found.problems.append(f"{where}: offset {offset} differs from the broker in {different}")
-
-
-def _erased(stored: Mapping[str, Any]) -> bool:
-    """Whether a row lost its words by an erasure; the broker has them until their day is purged."""
-    headers = [one["key"] for one in stored["headers"] or []]
-    return headers == [ERASED_HEADER] and stored["payload_sha256"] is None and stored["key"] is None
 
 
 def differences(stored: Mapping[str, Any], message: Message) -> str:

@@ -14,18 +14,14 @@ older versions of the tables stay until upkeep removes them, within a day.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import polars as pl
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from resources.audit import audited
+from resources.data_files import read_file
 from resources.failures import PermanentFailure
 from resources.lake import CommitConflict, TableMissing
 from resources.lake_log import files_of
@@ -34,13 +30,12 @@ from transforms.names import ID, pseudonym
 from transforms.retention import BRONZE, ERASED_HEADER, PURGED
 
 if TYPE_CHECKING:
-    import pyarrow.fs
+    from deltalake import DeltaTable
 
     from resources.key_life import KeyLife
     from resources.keys import KeyStore
     from resources.lake import Lake
     from resources.postgres import ImageStatus
-    from resources.settings import Settings
     from transforms.tables import TableSpec
 
 TRIES = 5
@@ -50,6 +45,10 @@ _NAMED_BY = ("id", "key", "pseudonym", "headers")
 
 class NothingToErase(PermanentFailure):
     """No row, state or living key is of what was named."""
+
+
+class DayHeld(PermanentFailure):
+    """A day that the erasure touches is kept by a hold; nothing was erased."""
 
 
 @dataclass(frozen=True)
@@ -77,35 +76,19 @@ class Eraser:
     """Finds what is of an image or an uploader, and erases it.
 
     Args:
-        settings: of this process.
         lake: the lake.
         keys: the key store.
-        life: the same, as its owner.
+        life: the same, as its owner, who erases; who and why are kept in the audit log, which names no uploader.
         status: the projection.
-        who: does it.
-        why: both are kept in the audit log, which names no uploader.
 
     Raises (every method): TransientFailure where a part is away; AuditUnavailable, and then nothing was done.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        lake: Lake,
-        keys: KeyStore,
-        life: KeyLife,
-        status: ImageStatus,
-        *,
-        who: str,
-        why: str,
-    ) -> None:
-        self._audit = settings.home / "logs" / "audit.log"
+    def __init__(self, lake: Lake, keys: KeyStore, life: KeyLife, status: ImageStatus) -> None:
         self._lake = lake
         self._keys = keys
         self._life = life
         self._status = status
-        self._who = who
-        self._why = why
 
     def find_image(self, id: str) -> Erased:
         """What there is of an image; nothing is changed.
@@ -130,11 +113,11 @@ class Eraser:
         return found
 
     def erase_image(self, id: str) -> Erased:
-        """Put an image on the list of the erased, and remove its rows. Errors as of `find_image`."""
+        """Put an image on the list of the erased, and remove its rows. Errors as of `find_image`, and DayHeld."""
         found = self.find_image(id)
-        audited(self._audit, "erase image", who=self._who, why=self._why, days=", ".join(map(str, found.days)))
+        self._begin("erase image", found.days)
         for day in found.days:
-            self._keys.mark_erased(day, id, self._who)
+            self._keys.mark_erased(day, id, self._life.who)
         return self._remove(Wanted(ids=frozenset({id})), found.days)
 
     def find_uploader(self, name: str) -> Erased:
@@ -153,15 +136,27 @@ class Eraser:
         return Erased(days, len(wanted.keys), found.rows)
 
     def erase_uploader(self, name: str) -> Erased:
-        """Destroy an uploader's data keys, and remove their rows. Errors as of `find_uploader`."""
+        """Destroy an uploader's data keys, and remove their rows. Errors as of `find_uploader`, and DayHeld."""
         self.find_uploader(name)
         wanted, days = self._of(name)
-        audited(self._audit, "erase uploader", who=self._who, why=self._why, days=", ".join(map(str, days)))
+        self._begin("erase uploader", days)
         for key in sorted(wanted.keys):
-            self._keys.destroy_key(key, self._who)
+            self._keys.destroy_key(key, self._life.who)
         done = self._remove(wanted, days)
         done.keys = len(wanted.keys)
         return done
+
+    def _begin(self, event: str, days: Sequence[date]) -> None:
+        """Note it, unless one of the days is held."""
+        holds = self._life.holds()
+        for day in days:
+            if (hold := holds.get(day)) is not None:
+                raise DayHeld(
+                    f"Nothing was erased: {day} is held since {hold.since:%Y-%m-%d} by {hold.who}: {hold.why}. Erase "
+                    f"when the hold has ended (`darkroom keys release {day}`).",
+                    {"day": day.isoformat()},
+                )
+        self._life.note(event, days=", ".join(map(str, days)))
 
     def _of(self, name: str) -> tuple[Wanted, list[date]]:
         secret = self._keys.platform_secret()
@@ -175,9 +170,13 @@ class Eraser:
         found = Erased()
         days: set[date] = set()
         for spec in PURGED:
-            for _, day, mask in self._matches(spec, wanted):
-                found.rows[spec.name] = found.rows.get(spec.name, 0) + int(mask.sum())
-                days.add(day)
+            try:
+                handle = self._lake.open(spec.name)
+            except TableMissing:
+                continue
+            for file, which in self._matches(handle, spec, wanted):
+                found.rows[spec.name] = found.rows.get(spec.name, 0) + int(which.sum())
+                days.add(file["partition.day"])
         found.days = sorted(days)
         return found
 
@@ -191,80 +190,56 @@ class Eraser:
 
     def _remove_from(self, spec: TableSpec, wanted: Wanted) -> int:
         rows = 0
-        conflicts = 0
-        while True:
+        for attempt in range(TRIES):
             try:
                 handle = self._lake.open(spec.name)
+                for file, which in self._matches(handle, spec, wanted):
+                    self._rewrite(handle, spec, file, which)
+                    rows += int(which.sum())
             except TableMissing:
                 return rows
-            match = next(self._matches(spec, wanted, handle), None)
-            if match is None:
+            except CommitConflict:
+                # Those that were rewritten match no more.
+                if attempt == TRIES - 1:
+                    raise
+            else:
                 return rows
-            path, day, mask = match
-            with self._lake.reading(spec.name) as (filesystem, folder):
-                whole = _read(filesystem, f"{folder}/{path}", spec, day)
-                left = _without_words(whole, mask) if spec in BRONZE else whole.filter(pa.array(~mask))
-                try:
-                    self._lake.replace_files(handle, spec, [left], [path], info={"darkroom": "erase"})
-                except CommitConflict:
-                    conflicts += 1
-                    if conflicts == TRIES:
-                        raise
-                    continue
-                # At once: this version of the table needs it no more, and an older one should not have it.
-                discard(filesystem, f"{folder}/{path}")
-            rows += int(mask.sum())
+        raise AssertionError("unreachable: the last try returns or raises")
 
-    def _matches(self, spec: TableSpec, wanted: Wanted, handle: Any = None) -> Iterator[tuple[str, date, np.ndarray]]:
-        """Files of a table that hold rows of it, their days, and which rows they are."""
-        try:
-            handle = handle or self._lake.open(spec.name)
-        except TableMissing:
-            return
-        columns = [name for name in _NAMED_BY if name in spec.schema.names]
+    def _rewrite(self, handle: DeltaTable, spec: TableSpec, file: dict[str, Any], which: pl.Series) -> None:
+        whole = read_file(self._lake, spec, file)
+        left = _without_words(whole, which) if spec in BRONZE else whole.filter(~which)
+        self._lake.replace_files(handle, spec, [left.to_arrow()], [file["path"]], info={"darkroom": "erase"})
+        # At once: this version of the table needs it no more, and an older one should not have it.
+        with self._lake.reading(spec.name) as (filesystem, folder):
+            discard(filesystem, f"{folder}/{file['path']}")
+
+    def _matches(
+        self, handle: DeltaTable, spec: TableSpec, wanted: Wanted
+    ) -> Iterator[tuple[dict[str, Any], pl.Series]]:
+        """Files of a table that hold rows of it, and which rows they are."""
+        columns = [name for name in (*_NAMED_BY, "day") if name in spec.schema.names]
         for file in files_of(handle):
-            with self._lake.reading(spec.name) as (filesystem, folder):
-                day = file["partition.day"]
-                mask = _mask(_read(filesystem, f"{folder}/{file['path']}", spec, day, columns), spec, wanted)
-            if mask.any():
-                yield file["path"], day, mask
+            which = read_file(self._lake, spec, file, columns).select(_is_wanted(spec, wanted)).to_series()
+            if which.any():
+                yield file, which
 
 
-def _read(
-    filesystem: pyarrow.fs.FileSystem, path: str, spec: TableSpec, day: date, columns: Sequence[str] | None = None
-) -> pa.Table:
-    """A data file with its day; columns that the table got later are null."""
-    with pq.ParquetFile(filesystem.open_input_file(path), pre_buffer=False) as file:
-        has = set(file.schema_arrow.names)
-        asked = [name for name in columns or spec.schema.names if name in has]
-        table = file.read(asked, use_threads=False)
-    wanted = spec.schema if columns is None else pa.schema([spec.schema.field(name) for name in (*columns, "day")])
-    for name in wanted.names:
-        if name == "day":
-            table = table.append_column("day", pa.array([day] * table.num_rows, pa.date32()))
-        elif name not in table.column_names:
-            table = table.append_column(name, pa.nulls(table.num_rows, wanted.field(name).type))
-    return table.select(wanted.names).cast(wanted)
-
-
-def _mask(table: pa.Table, spec: TableSpec, wanted: Wanted) -> np.ndarray:
-    """Which rows are wanted."""
+def _is_wanted(spec: TableSpec, wanted: Wanted) -> pl.Expr:
     said: list[pl.Expr] = []
     if spec in BRONZE:
         ids = [one.encode() for one in sorted(wanted.ids)]
-        said.append(pl.col("key").is_in(ids))
-        said.append(_header_in("id", ids))
-        said.append(_header_in("key", [one.encode() for one in sorted(wanted.keys)]))
+        keys = [one.encode() for one in sorted(wanted.keys)]
+        said = [pl.col("key").is_in(ids), _header_in("id", ids), _header_in("key", keys)]
     else:
-        said += [
+        said = [
             pl.col(name).is_in(sorted(values))
             for name, values in (("id", wanted.ids), ("key", wanted.keys))
-            if name in table.column_names
+            if name in spec.schema.names
         ]
-        if "pseudonym" in table.column_names:
+        if "pseudonym" in spec.schema.names:
             said += [(pl.col("day") == day) & (pl.col("pseudonym") == whose) for day, whose in wanted.people]
-    frame = pl.DataFrame(table)
-    return frame.select(pl.any_horizontal(pl.lit(False), *said).fill_null(False)).to_series().to_numpy()
+    return pl.any_horizontal(pl.lit(False), *said).fill_null(False)
 
 
 def _header_in(name: str, values: list[bytes]) -> pl.Expr:
@@ -273,17 +248,10 @@ def _header_in(name: str, values: list[bytes]) -> pl.Expr:
     return pl.col("headers").list.eval((header.field("key") == name) & header.field("value").is_in(values)).list.any()
 
 
-def _without_words(table: pa.Table, mask: np.ndarray) -> pa.Table:
-    """The same rows; those of the mask keep place and time, and lose key, headers and payload."""
-    mark: Mapping[str, Any] = {
-        "key": None,
-        "payload": None,
-        "payload_sha256": None,
-        "headers": [{"key": ERASED_HEADER, "value": b""}],
-    }
-    for name, value in mark.items():
-        column = table.schema.field(name)
-        instead = pa.scalar(value, column.type)
-        at = table.schema.get_field_index(name)
-        table = table.set_column(at, column, pc.call_function("if_else", [pa.array(mask), instead, table[name]]))
-    return table
+def _without_words(rows: pl.DataFrame, which: pl.Series) -> pl.DataFrame:
+    """The same rows; of those wanted, key, headers and payload give way to the mark of an erased one."""
+    mark = pl.lit([{"key": ERASED_HEADER, "value": b""}], dtype=rows.schema["headers"])
+    instead = {"key": None, "payload": None, "payload_sha256": None, "headers": mark}
+    return rows.with_columns(
+        pl.when(which).then(put).otherwise(pl.col(name)).alias(name) for name, put in instead.items()
+    )

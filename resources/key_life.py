@@ -61,10 +61,14 @@ class KeyLife:
         objects = key_objects(settings)
         self._customer = customer_key(settings, objects, now, older)
         self._records = KeyRecords(objects, self._customer, now)
-        self._audit = settings.home / "logs" / "audit.log"
+        self._audit = settings.audit_log
         self._said = {"who": who, "why": why}
-        self._who = who
+        self.who = who
         self._wait = wait
+
+    def note(self, event: str, **facts: str) -> None:
+        """Say in the audit log what is about to be done, by whom and why."""
+        audited(self._audit, event, **facts, **self._said)
 
     def customer(self) -> Cmk:
         """The customer-managed key as it stands."""
@@ -89,12 +93,12 @@ class KeyLife:
 
     def hold(self, day: date) -> bool:
         """Keep a day beyond its time, whatever purges come; False where it is held already."""
-        audited(self._audit, "keys hold", day=day.isoformat(), **self._said)
-        return self._records.hold(day, self._who, self._said["why"])
+        self.note("keys hold", day=day.isoformat())
+        return self._records.hold(day, self.who, self._said["why"])
 
     def release(self, day: date) -> None:
         """Let a day go again: the next purge takes it, if it is over."""
-        audited(self._audit, "keys release", day=day.isoformat(), **self._said)
+        self.note("keys release", day=day.isoformat())
         self._records.release(day)
 
     def rotate(self) -> Iterator[str]:
@@ -105,7 +109,7 @@ class KeyLife:
         Yields:
             The name of each key that was wrapped anew.
         """
-        audited(self._audit, "keys rotate", cmk=self.customer().id, **self._said)
+        self.note("keys rotate", cmk=self.customer().id)
         if not self.customer().older:
             self._customer.rotate()
         left = True
@@ -121,25 +125,25 @@ class KeyLife:
 
     def disable(self) -> Cmk:
         """Switch the customer-managed key off: nothing is opened or sealed, once the caches have aged out."""
-        audited(self._audit, "keys disable", cmk=self.customer().id, **self._said)
+        self.note("keys disable", cmk=self.customer().id)
         self._customer.set_state("disabled")
         return self.customer()
 
     def enable(self) -> Cmk:
         """Switch it on again; a pending deletion is taken back."""
-        audited(self._audit, "keys enable", cmk=self.customer().id, **self._said)
+        self.note("keys enable", cmk=self.customer().id)
         self._customer.set_state("enabled")
         return self.customer()
 
     def destroy_day(self, day: date) -> Tombstone:
         """Destroy a day's key: its images are dark, and it takes no new one."""
-        audited(self._audit, "keys destroy", day=day.isoformat(), **self._said)
-        return self._records.destroy_day(day, self._who)
+        self.note("keys destroy", day=day.isoformat())
+        return self._records.destroy_day(day, self.who)
 
     def destroy_all(self, days: int) -> Cmk:
         """Have the customer-managed key deleted when so many days have passed: then every image is dark."""
-        audited(self._audit, "keys destroy-all", cmk=self.customer().id, days=str(days), **self._said)
-        return self._customer.schedule_deletion(days, self._who)
+        self.note("keys destroy-all", cmk=self.customer().id, days=str(days))
+        return self._customer.schedule_deletion(days, self.who)
 
 
 def rows_by_day(lake: Lake) -> dict[date, dict[str, int]]:

@@ -136,8 +136,8 @@ class Purge:
         self._agree()
         done = Purged(self.days())
         due = [one.day for one in done.days if one.due]
-        kept = [one.day for one in done.days if not one.due]
-        kept += [day for day in self._life.holds() if day not in kept]
+        # Those held, too, of which nothing but states or stray files is left.
+        kept = sorted({*(one.day for one in done.days if not one.due), *self._life.holds()})
         for day in due:
             if not self._life.is_destroyed(day):
                 self._life.destroy_day(day)

@@ -8,6 +8,7 @@ that holds it.
 
 from __future__ import annotations
 
+import getpass
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -299,12 +300,15 @@ class Settings(BaseSettings, PeopleSettings, ComputeSettings):
         return self.jars.parent if self.jars else Path(__file__).resolve().parents[1] / "jvm" / "target"
 
     @property
+    def audit_log(self) -> Path:
+        """What people did that must not be forgotten; see `resources.audit`."""
+        return self.home / "logs" / "audit.log"
+
+    @property
     def identity(self) -> str:
         """Who this process is, for logs: the name of its certificate's file, else of the account it runs as."""
         if self.kafka_certificate is not None:
             return self.kafka_certificate.stem
-        import getpass
-
         try:
             return getpass.getuser()
         except (KeyError, OSError):

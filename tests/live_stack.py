@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import signal
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -150,6 +152,22 @@ def bring_up(home: Path, *options: str) -> LiveStack:
     if done.returncode != 0:
         raise AssertionError(f"darkroom up gave {done.returncode}:\n{done.stdout}\n{done.stderr}\n{logs(home)}")
     return LiveStack(home)
+
+
+@contextmanager
+def own_stack(*options: str, **environment: str) -> Iterator[LiveStack]:
+    """A stack of a test's own, with everything in it gone afterwards."""
+    # Not pytest's tmp_path: that is too long for sockets and closed to PostgreSQL's account.
+    area = Path(tempfile.mkdtemp(prefix="darkroom-own-"))
+    area.chmod(0o711)
+    home = area / "home"
+    try:
+        done = run_darkroom(home, "up", *options, **environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield LiveStack(home)
+    finally:
+        tear_down(home)
+        shutil.rmtree(area, ignore_errors=True)
 
 
 def tear_down(home: Path) -> None:

@@ -8,6 +8,7 @@ its records is.
 from __future__ import annotations
 
 from datetime import date, timedelta
+from typing import TYPE_CHECKING
 
 from transforms.shop_tables import SHOP_TABLES
 from transforms.tables import (
@@ -24,6 +25,9 @@ from transforms.tables import (
     TRAINING_SET,
     TableSpec,
 )
+
+if TYPE_CHECKING:
+    import polars as pl
 
 ERASED_HEADER = "darkroom-erased"
 """The one header of a row of bronze that was erased: it keeps its place, and has no key and no payload."""
@@ -58,3 +62,13 @@ def over(day: date, youngest: date, today: date, days: int) -> bool:
         days: on how many days they are kept, their first among them.
     """
     return max(day, youngest) + timedelta(days=days) <= today
+
+
+def erased_rows() -> pl.Expr:
+    """Which rows of bronze keep a place alone, by `key`, `headers` and `payload_sha256`; never null."""
+    # Here, not above: who only asks which tables are purged does without it.
+    import polars as pl
+
+    names = pl.col("headers").list.eval(pl.element().struct.field("key"))
+    marked = (names.list.len() == 1) & names.list.contains(ERASED_HEADER)
+    return marked.fill_null(False) & pl.col("key").is_null() & pl.col("payload_sha256").is_null()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -38,7 +37,7 @@ from resources.raw_search import search
 from resources.records import records_of
 from resources.settings import Settings
 from stack.state import load_state
-from tests.live_stack import LiveStack, run_darkroom, tear_down
+from tests.live_stack import LiveStack, own_stack
 from tests.services.live import until
 from transforms.reasons import Reason
 from transforms.tables import IMAGE_FEATURES, LABEL_CORRECTIONS, PROCESSED_IMAGES, QUARANTINED_IMAGES, RAW_IMAGES
@@ -95,15 +94,9 @@ class Story:
 @pytest.fixture(scope="module")
 def story() -> Iterator[Story]:
     """The whole of it, once."""
-    # Not pytest's tmp_path: that is too long for sockets and closed to PostgreSQL's account.
-    area = Path(tempfile.mkdtemp(prefix="darkroom-seven-"))
-    area.chmod(0o711)
-    home = area / "home"
-    try:
-        done = run_darkroom(home, "up")
-        assert done.returncode == 0, done.stdout + done.stderr
-        told = Story(LiveStack(home), datetime.now(UTC).date(), f"mark-{secrets.token_hex(16)}")
-        told.stolen = area / "stolen"
+    with own_stack() as stack:
+        told = Story(stack, datetime.now(UTC).date(), f"mark-{secrets.token_hex(16)}")
+        told.stolen = stack.home.parent / "stolen"
         send(told)
         note(told)
         told.before = told.everywhere()
@@ -111,9 +104,6 @@ def story() -> Iterator[Story]:
         purge(told)
         told.after = told.everywhere()
         yield told
-    finally:
-        tear_down(home)
-        shutil.rmtree(area, ignore_errors=True)
 
 
 def send(story: Story) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import ssl
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +12,7 @@ import pytest
 from cli.dataset import digits
 from resources.lake import open_lake
 from stack.state import load_state
-from tests.live_stack import LiveStack, run_darkroom, tear_down
+from tests.live_stack import LiveStack, own_stack
 from tests.platform_assets.dagster_client import DagsterClient
 from tests.system.wire import another_authority, handshake, open_ports, said_by_any
 from transforms.tables import IMAGE_FEATURES, PROCESSED_IMAGES, RAW_IMAGES, RECOGNISED_IMAGES
@@ -35,17 +33,8 @@ query ComputedOn($key: AssetKeyInput!) {
 @pytest.fixture(scope="module")
 def on_s3() -> Iterator[LiveStack]:
     """A stack with its lake on S3 and Spark as its backend, as `make demo LAKE=s3 COMPUTE=spark` starts it."""
-    # Not pytest's tmp_path: that is too long for sockets and closed to PostgreSQL's account.
-    area = Path(tempfile.mkdtemp(prefix="darkroom-s3-"))
-    area.chmod(0o711)
-    home = area / "home"
-    try:
-        done = run_darkroom(home, "up", "--lake", "s3", DARKROOM_COMPUTE="spark")
-        assert done.returncode == 0, done.stdout + done.stderr
-        yield LiveStack(home)
-    finally:
-        tear_down(home)
-        shutil.rmtree(area, ignore_errors=True)
+    with own_stack("--lake", "s3", DARKROOM_COMPUTE="spark") as stack:
+        yield stack
 
 
 def computed_on(stack: LiveStack, name: str) -> dict[str, str | float]:

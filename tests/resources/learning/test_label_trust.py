@@ -25,7 +25,6 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     open_key_store(made).initialise()
     (tmp_path / "logs").mkdir()
     monkeypatch.setattr("cli.labels.current_settings", lambda: made)
-    monkeypatch.setattr("cli.labels.current_home", lambda: tmp_path)
     monkeypatch.setenv("COLUMNS", "250")
     return made
 

@@ -11,18 +11,15 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from resources.completeness import _erased as counts_as_erased
-from resources.erasing import Eraser, NothingToErase
+from resources.erasing import DayHeld, Eraser, NothingToErase
 from resources.key_life import KeyLife
 from resources.key_objects import KeyDestroyed
-from resources.keys import KeyStore, open_key_store
-from resources.lake import Lake, open_lake
+from resources.lake import Lake
 from resources.postgres import StatusRow
 from resources.raw_search import search
-from resources.settings import Settings
-from tests.resources.upkeep.test_purging import rows
+from tests.resources.upkeep.test_purging import Home, rows
 from transforms.names import pseudonym
-from transforms.retention import BRONZE, ERASED_HEADER, PURGED
+from transforms.retention import BRONZE, ERASED_HEADER, PURGED, erased_rows
 from transforms.tables import LABEL_TRUST, PROCESSED_IMAGES, RAW_IMAGES, TableSpec
 
 DAYS = [date(2026, 3, 5), date(2026, 3, 6)]
@@ -51,13 +48,11 @@ def image_id(name: str, day: date, number: int) -> str:
     return f"{name}{day.day}{'abc'[number]}".ljust(26, "a").replace("0", "a").replace("1", "a")[:26]
 
 
-class Stage:
+class Stage(Home):
     """Two uploaders on two days, in every table, in one file a day."""
 
     def __init__(self, home: Path) -> None:
-        self.settings = Settings(home=home, key_cache_seconds=0)
-        (home / "logs").mkdir()
-        self.keys.initialise()
+        super().__init__(home)
         self.states = States()
         secret = self.keys.platform_secret()
         self.names = {
@@ -81,14 +76,6 @@ class Stage:
                     self.lake.ensure(spec), spec, pa.Table.from_pylist(made, schema=spec.schema), {"w": day.day}
                 )
 
-    @property
-    def keys(self) -> KeyStore:
-        return open_key_store(self.settings)
-
-    @property
-    def lake(self) -> Lake:
-        return open_lake(self.settings)
-
     def row(self, spec: TableSpec, name: str, day: date, number: int, offset: int) -> dict[str, Any]:
         (made,) = rows(spec, day, day, range(offset, offset + 1)).to_pylist()
         key, id = self.names[name, day], image_id(name, day, number)
@@ -110,7 +97,7 @@ class Stage:
 
     def eraser(self) -> Eraser:
         life = KeyLife(self.settings, "olga", "asked", now=lambda: datetime(2026, 3, 7, tzinfo=UTC))
-        return Eraser(self.settings, self.lake, self.keys, life, self.states, who="olga", why="asked")  # type: ignore[arg-type]
+        return Eraser(self.lake, self.keys, life, self.states)  # type: ignore[arg-type]
 
     def table(self, spec: TableSpec) -> pl.DataFrame:
         order = [name for name in ("day", "offset", "pseudonym", "id") if name in spec.schema.names]
@@ -148,11 +135,11 @@ def test_an_uploader_is_gone_from_every_table_and_the_others_are_whole(stage: St
         if spec in BRONZE:
             assert left.height == before[spec.name].height, "each offset keeps its row"
             gone = left.filter(pl.col("payload").is_null())
+            assert left.filter(erased_rows()).equals(gone)
             assert gone.height == len(DAYS) * IMAGES
             for row in gone.iter_rows(named=True):
                 assert row["headers"] == [{"key": ERASED_HEADER, "value": b""}]
                 assert (row["key"], row["payload_sha256"]) == (None, None)
-                assert counts_as_erased(row)
         of_bob = before[spec.name].filter(_of(stage, spec, "bob"))
         assert left.filter(_of(stage, spec, "bob")).equals(of_bob) and of_bob.height == len(DAYS) * IMAGES
         assert left.filter(_of(stage, spec, "ada")).height == 0
@@ -214,6 +201,22 @@ def test_killed_at_any_write_it_is_finished_by_the_next(
     assert stage.lie_on_disk() == {whose for whose in stage.words if whose[0] == "bob"}
     again = stage.eraser().erase_uploader("ada")
     assert again.rows == {}, "and again finds nothing"
+
+
+def test_what_is_held_is_not_erased_until_it_is_released(stage: Stage) -> None:
+    owner = KeyLife(stage.settings, "otto", "case 12")
+    owner.hold(DAYS[1])
+    with pytest.raises(DayHeld, match=r"Nothing was erased: 2026-03-06 is held since .* by otto: case 12"):
+        stage.eraser().erase_uploader("ada")
+    with pytest.raises(DayHeld, match="darkroom keys release 2026-03-06"):
+        stage.eraser().erase_image(image_id("ada", DAYS[1], 0))
+    assert stage.lie_on_disk() == set(stage.words)
+    assert stage.keys.open_key(stage.names["ada", DAYS[0]]), "not even of the day that is not held"
+    assert stage.keys.erased_ids(DAYS[1]) == frozenset()
+    stage.eraser().erase_image(image_id("ada", DAYS[0], 0))
+    owner.release(DAYS[1])
+    stage.eraser().erase_uploader("ada")
+    assert stage.lie_on_disk() == {whose for whose in stage.words if whose[0] == "bob"}
 
 
 def test_what_is_not_there_and_what_is_no_id_are_sentences(stage: Stage) -> None:

@@ -78,23 +78,13 @@ class Projection:
         raise AssertionError("the witness is given")
 
 
-class Stage:
-    """A lake with two days in every table, their keys, and a purge by a clock of ours."""
-
-    tables = PURGED
+class Home:
+    """An empty home: settings, key store and lake."""
 
     def __init__(self, home: Path) -> None:
         self.settings = self.settings_of(home)
         (home / "logs").mkdir()
         self.keys.initialise()
-        self.names = {day: self.keys.current_key(day, WHO).name for day in (OLD, NEXT)}
-        for spec in self.tables:
-            self.add(spec, OLD, OLD, range(4))
-            self.add(spec, NEXT, NEXT, range(4, 7))
-        for spec in KEPT[:2]:
-            self.add(spec, OLD, OLD, range(2))
-        self.now = SEVEN_LATER
-        self.projection = Projection()
 
     def settings_of(self, home: Path) -> Settings:
         return Settings(home=home, key_cache_seconds=0)
@@ -106,6 +96,23 @@ class Stage:
     @property
     def lake(self) -> Lake:
         return open_lake(self.settings)
+
+
+class Stage(Home):
+    """A lake with two days in every table, their keys, and a purge by a clock of ours."""
+
+    tables = PURGED
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(home)
+        self.names = {day: self.keys.current_key(day, WHO).name for day in (OLD, NEXT)}
+        for spec in self.tables:
+            self.add(spec, OLD, OLD, range(4))
+            self.add(spec, NEXT, NEXT, range(4, 7))
+        for spec in KEPT[:2]:
+            self.add(spec, OLD, OLD, range(2))
+        self.now = SEVEN_LATER
+        self.projection = Projection()
 
     def add(self, spec: TableSpec, day: date, appended: date, offsets: range) -> None:
         lake = self.lake
