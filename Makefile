@@ -113,7 +113,7 @@ jvm/target/.s3-copied: jvm/s3/pom.xml
 	mvn --batch-mode --quiet --file jvm/s3/pom.xml package
 	@touch $@
 
-jvm/target/.spark-copied: jvm/spark/pom.xml
+jvm/target/.spark-copied: jvm/spark/pom.xml $(wildcard jvm/spark/src/main/java/io/darkroom/spark/*.java)
 	@stack/preflight.sh >/dev/null
 	mvn --batch-mode --quiet --file jvm/spark/pom.xml package
 	@touch $@

@@ -22,6 +22,7 @@ import pyarrow as pa
 from resources.compute import SPARK, BatchFunction, ComputeExhausted, ComputeRefused, ComputeUnavailable, Span
 from resources.object_storage import Storage
 from resources.settings import Settings
+from resources.spark_gateway import ENCRYPTED, ensure_gateway
 from resources.spark_work import Work, bounds_of, cause_of, is_exhaustion, worked
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class SparkCompute:
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         properties = self._properties()
         try:
+            ensure_gateway(properties)
             return LazyPySparkResource(spark_config=properties).spark_session
         except Exception as error:
             raise ComputeUnavailable(
@@ -114,6 +116,8 @@ class SparkCompute:
             "executor.extraJavaOptions": trust,
         }
         properties = {**_FIXED, **places, **self._storage.spark_options()}
+        if self._settings.spark_master.startswith("local"):
+            properties |= _LOCAL
         if self._storage.ca is not None:
             properties["executorEnv.SSL_CERT_FILE"] = str(self._storage.ca)
         named = {f"spark.{name}": value for name, value in properties.items() if value}
@@ -138,6 +142,10 @@ _FIXED = {
     "sql.execution.arrow.maxBytesPerBatch": "16m",
     "driver.maxResultSize": "1g",
 }
+
+
+_LOCAL = {**ENCRYPTED, "driver.host": "127.0.0.1", "driver.bindAddress": "127.0.0.1"}
+"""Of a session in one process, which opens ports all the same; Spark makes up its secret."""
 
 
 def end_session() -> None:
@@ -168,9 +176,9 @@ def end_session() -> None:
 
 def _jars(settings: Settings) -> Path:
     folder = settings.jvm_root / SPARK
-    if not any(folder.glob("delta-spark_*.jar")):
+    if not all(any(folder.glob(f"{name}*.jar")) for name in ("delta-spark_", "darkroom-spark-")):
         raise ComputeRefused(
-            f"The backend is Spark, and its jars are not in {folder}: run `make jars-spark` "
+            f"The backend is Spark, and its jars (Delta's and Darkroom's) are not all in {folder}: run `make jars-spark` "
             "(mvn --file jvm/spark/pom.xml package)."
         )
     return folder

@@ -89,7 +89,7 @@ def services(layout: Layout, state: StackState, settings: Settings) -> list[Serv
     doors = [_door(layout, state, name, "uploads") for name in UPLOADS]
     doors += [_door(layout, state, name, "streams") for name in STREAMS if name in ports]
     storage = [_object_store(layout, state, settings)] if state.lake == s3.S3 else []
-    cluster = _cluster(layout, state) if state.spark_cluster else []
+    cluster = _cluster(layout, state, settings) if state.spark_cluster else []
     learning = [_mlflow(layout, state)] if MLFLOW in ports else []
     learning += [_recogniser(layout, state)] if RECOGNISER in ports and MLFLOW in ports else []
     return [
@@ -245,13 +245,13 @@ def _object_store(layout: Layout, state: StackState, settings: Settings) -> Serv
     return Service(s3.S3, tuple(s3.command(layout, settings)), stop_seconds=20, url=s3.endpoint(port))
 
 
-def _cluster(layout: Layout, state: StackState) -> list[Service]:
+def _cluster(layout: Layout, state: StackState, settings: Settings) -> list[Service]:
     """Spark's master and workers."""
     services = []
     for name in spark_cluster.SERVICES:
         line = spark_cluster.command(layout, name, state.ports)
         needs = () if name == spark_cluster.MASTER else (spark_cluster.MASTER,)
-        environment = spark_cluster.environment(name, state.ports)
+        environment = spark_cluster.environment(name, state.ports, settings)
         url = spark_cluster.page(name, state.ports)
         services.append(Service(name, line, needs, environment, stop_seconds=20, url=url))
     return services

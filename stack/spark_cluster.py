@@ -4,8 +4,9 @@ For trying out what a cluster does, with the same properties that a real one nee
 (`spark.authenticate`), and what crosses a socket between driver, master, workers and executors is AES-GCM. The pages of
 master and workers are TLS, answer on the loopback interface alone, and want a certificate of the stack.
 
-Limits: one secret for all, so that whoever has it may run any code as this account. Spark opens a port in the clear
-beside each page, which no setting closes: it answers whatever it is asked with a redirection to the page.
+Limits: one secret for all, so that whoever has it may run any code as this account. Beside each page Spark opens a port
+in the clear, which no property closes and a filter of ours does, before the service says where it is: for milliseconds
+at its start it answers whatever it is asked with a redirection to the page.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from resources.settings import Settings
+from resources.spark_gateway import ENCRYPTED as ENCRYPTED_PROPERTIES
 from stack.errors import StackError
 from stack.paths import Layout, write_private
 from stack.pkcs12 import as_pkcs12, authority_as_pkcs12
@@ -23,24 +26,14 @@ from stack.pkcs12 import as_pkcs12, authority_as_pkcs12
 MASTER = "spark-master"
 WORKERS = ("spark-worker-1", "spark-worker-2")
 SERVICES = (MASTER, *WORKERS)
-PORTS = (MASTER, *(f"{name}-{part}" for name in SERVICES for part in ("page", "redirect")))
+PORTS = (MASTER, *(f"{name}-page" for name in SERVICES))
 IDENTITY = "spark"
 """Of master and workers alike, before those who look at their pages."""
 _SECRET = "spark.authenticate.secret"  # noqa: S105 - the property's name
+_FILTER = "io.darkroom.spark.PagesByTls"
 WORKER_CORES = 1
 WORKER_MEMORY = "1536m"
-ENCRYPTED = {
-    "spark.authenticate": "true",
-    "spark.network.crypto.enabled": "true",
-    # The cipher before Spark 4 had no integrity (CVE-2025-55039); spelled out, so that no other default comes back.
-    "spark.network.crypto.cipher": "AES/GCM/NoPadding",
-    "spark.network.crypto.authEngineVersion": "2",
-    "spark.network.crypto.saslFallback": "false",
-    # Between an executor and its Python processes: else a socket of the loopback interface, in the clear.
-    "spark.python.unix.domain.socket.enabled": "true",
-    # What executors spill to disk.
-    "spark.io.encryption.enabled": "true",
-}
+ENCRYPTED = {f"spark.{name}": value for name, value in ENCRYPTED_PROPERTIES.items()}
 
 
 def address(port: int) -> str:
@@ -54,10 +47,18 @@ def pyspark_home() -> Path | None:
     return Path(found.origin).parent if found is not None and found.origin is not None else None
 
 
-def insist_on_spark() -> None:
-    """Raise StackError unless pyspark is installed."""
+def insist_on_spark(settings: Settings) -> None:
+    """Raise StackError unless pyspark is installed, and the jar with the pages' filter is there."""
     if pyspark_home() is None:
         raise StackError("A Spark cluster was asked for, and pyspark is not installed: run `make install-spark`.")
+    if not jar(settings).is_file():
+        raise StackError(f"A Spark cluster was asked for, and {jar(settings)} is not there: run `make jars-spark`.")
+
+
+def jar(settings: Settings) -> Path:
+    """Darkroom's own jar for Spark, which `make jars-spark` builds."""
+    folder = settings.jvm_root / "spark"
+    return next(iter(sorted(folder.glob("darkroom-spark-*.jar"))), folder / "darkroom-spark.jar")
 
 
 def prepare(layout: Layout) -> None:
@@ -116,7 +117,7 @@ def command(layout: Layout, name: str, ports: dict[str, int], properties: Path |
     home = pyspark_home()
     if home is None:
         raise StackError("pyspark is not installed: run `make install-spark`.")
-    places = ("--host", "127.0.0.1", "--webui-port", str(ports[f"{name}-redirect"]))
+    places = ("--host", "127.0.0.1", "--webui-port", "0")
     file = ("--properties-file", str(properties or layout.spark_properties))
     start = (str(home / "bin" / "spark-class"),)
     if name == MASTER:
@@ -125,11 +126,13 @@ def command(layout: Layout, name: str, ports: dict[str, int], properties: Path |
     return (*start, "org.apache.spark.deploy.worker.Worker", *places, *size, *file, address(ports[MASTER]))
 
 
-def environment(name: str, ports: dict[str, int]) -> dict[str, str]:
+def environment(name: str, ports: dict[str, int], settings: Settings) -> dict[str, str]:
     """What the master or a worker sees beside the usual."""
     return {
-        # One property for three services, and one file for all of them.
-        "SPARK_DAEMON_JAVA_OPTS": f"-Dspark.ssl.standalone.port={ports[f'{name}-page']}",
+        # The port is one property for three services, with one file for all of them; the filter is not for drivers,
+        # who read that file, too, and have no page.
+        "SPARK_DAEMON_JAVA_OPTS": f"-Dspark.ssl.standalone.port={ports[f'{name}-page']} -Dspark.ui.filters={_FILTER}",
+        "SPARK_DAEMON_CLASSPATH": str(jar(settings)),
         "SPARK_HOME": str(pyspark_home()),
         "SPARK_SCALA_VERSION": "2.13",
         # Pages bind to this, too.

@@ -104,7 +104,7 @@ class _Start:
         if cluster is not None:
             state.spark_cluster = cluster
         if state.spark_cluster:
-            spark_cluster.insist_on_spark()
+            spark_cluster.insist_on_spark(load_settings({"home": str(layout.home)}))
         self._supervisor = supervisor = Supervisor(layout, state)
         if not supervisor.runs():
             self._clear_orphans()

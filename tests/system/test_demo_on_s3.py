@@ -73,9 +73,6 @@ def test_the_s3_servers_port_says_nothing_in_the_clear_and_is_no_other_authority
 ) -> None:
     port = load_state(on_s3.home).ports["s3"]
     assert open_ports(on_s3.home)[port][1] == "127.0.0.1"
-    # A run on Spark has ports of its own while it lasts (py4j's, in the clear behind a secret): see docs/access.md.
-    lasting = set(load_state(on_s3.home).ports.values())
-    assert port in lasting
-    assert {number: said for number, said in said_by_any(on_s3.home).items() if number in lasting} == {}
+    assert said_by_any(on_s3.home) == {}
     with pytest.raises(ssl.SSLCertVerificationError):
         handshake(port, ssl.create_default_context(cafile=str(another_authority(tmp_path)[0])), "s3")
