@@ -72,6 +72,7 @@ defs = dg.Definitions(
         insights.insight_checks,
         access_policy_checks,
         retention.nothing_over_is_left,
+        retention.no_byte_of_it_is_left,
     ],
     jobs=[
         live_images,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from resources.keys import KeyStore
     from resources.lake import Lake
     from resources.postgres import ImageStatus
+    from resources.purge_proof import Proof
     from resources.purging import Purge
     from resources.registry import Registry
 
@@ -117,6 +118,14 @@ class RetentionResource(dg.ConfigurableResource):
         settings = self.settings.load()
         with ImageStatus(settings.postgres_dsn) as status:
             yield Purge(settings, open_lake(settings), status)
+
+    def proof(self) -> "Proof":
+        """The search of this machine's disks."""
+        from resources.lake import open_lake
+        from resources.purge_proof import Proof
+
+        settings = self.settings.load()
+        return Proof(settings, open_lake(settings))
 
 
 class ComputeResource(dg.ConfigurableResource):

@@ -125,6 +125,14 @@ class Purge:
             found.append(Day(day, youngest, rows.get(day, {}), holds.get(day), due))
         return found
 
+    def living(self) -> list[date]:
+        """The days whose key lives, the oldest first.
+
+        Raises:
+            TransientFailure: the key store is away.
+        """
+        return sorted(self._life.living())
+
     def run(self) -> Purged:
         """Purge what is due. Repeating it is harmless.
 

@@ -289,6 +289,13 @@ class Settings(BaseSettings, PeopleSettings, ComputeSettings):
         "outage of landing that is longer loses records.",
     )
 
+    searched: dict[str, str] = Field(
+        default_factory=dict,
+        description="Folders of this machine, by a name, that a purge's proof searches for bytes that should be gone: "
+        "`lake`, `kafka`, `postgres` and others. The stack names its own; empty: there is no proof, and the check says "
+        "so. Without the lake's, or with one that cannot be read: the check is red, with the reason.",
+    )
+
     @property
     def lake_root(self) -> str:
         """Root URI or folder of the Delta tables."""

@@ -178,8 +178,8 @@ def _jars(settings: Settings) -> Path:
     folder = settings.jvm_root / SPARK
     if not all(any(folder.glob(f"{name}*.jar")) for name in ("delta-spark_", "darkroom-spark-")):
         raise ComputeRefused(
-            f"The backend is Spark, and its jars (Delta's and Darkroom's) are not all in {folder}: run `make jars-spark` "
-            "(mvn --file jvm/spark/pom.xml package)."
+            f"The backend is Spark, and its jars (Delta's and Darkroom's) are not all in {folder}: run "
+            "`make jars-spark` (mvn --file jvm/spark/pom.xml package)."
         )
     return folder
 

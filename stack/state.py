@@ -162,7 +162,19 @@ def identity_overrides(layout: Layout, state: StackState, identity: str) -> dict
         "policy_holders": json.dumps(_holders(state)),
         **(s3.overrides(layout, state.ports[s3.S3]) if state.lake == s3.S3 else {}),
         **(_cluster(layout, state.ports) if state.spark_cluster else {}),
+        # Who purges looks at everything that the stack keeps on this machine.
+        **({"searched": json.dumps(_disks(layout, state))} if identity == "dagster" else {}),
     }
+
+
+def _disks(layout: Layout, state: StackState) -> dict[str, str]:
+    """Where the stack's services write, by name."""
+    lake = layout.s3 if state.lake == s3.S3 else layout.home / "lake"
+    places = {"lake": lake, "kafka": layout.kafka, "mlflow": layout.mlflow, "dagster": layout.dagster}
+    places |= {"logs": layout.logs, "keys": layout.home / "keys"}
+    if state.postgres is not None:
+        places["postgres"] = state.postgres.folder
+    return {name: str(folder) for name, folder in places.items()}
 
 
 def _mlflow(layout: Layout, port: int, identity: str) -> dict[str, str]:

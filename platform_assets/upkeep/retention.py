@@ -3,7 +3,13 @@
 A run purges every day that is past its last, by its records and by two clocks; `resources.purging` says how and in what
 order. It is the one asset that destroys, and it destroys by the clock: a day is kept longer by a hold
 (`darkroom keys hold DAY`), not by stopping the schedule.
+
+What is looked for on the disks after a purge is observed before it: a run that is killed leaves it to the next.
 """
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -14,8 +20,13 @@ from resources.dagster_resources import RetentionResource
 from resources.pools import RETENTION_POOL
 from transforms.retention import PURGED
 
+if TYPE_CHECKING:
+    from resources.purge_proof import Piece, Report
+
 RETENTION = dg.AssetKey(["upkeep", "retention"])
 JOB = "purge_days"
+LOOKED_FOR = "looked for after the purge"
+"""Label of an observation: pieces of what is purged, as JSON."""
 
 
 @dg.asset(
@@ -31,6 +42,7 @@ JOB = "purge_days"
 def retention(context: dg.AssetExecutionContext, retention: RetentionResource) -> dg.MaterializeResult:
     """Purge what is due."""
     with told_to_dagster(context), retention.open() as purge:
+        _observe(context, retention, [one.day for one in purge.days() if one.due])
         done = purge.run()
     for day in done.days:
         context.log.info("%s: %s", day.day, day.sentence)
@@ -75,6 +87,85 @@ def nothing_over_is_left(context: dg.AssetCheckExecutionContext, retention: Rete
             **({"what to do": f"Run the job {JOB}; its log says what stood in the way."} if left else {}),
         },
     )
+
+
+@dg.asset_check(
+    asset=RETENTION,
+    name="no_byte_of_it_is_left",
+    description="Pieces of what was purged, found on the disks before, are in no file after it: of the lake with its "
+    "old versions, of Kafka, PostgreSQL, MLflow, logs and the others that the setting `searched` names.",
+    retry_policy=RETRY,
+)
+def no_byte_of_it_is_left(context: dg.AssetCheckExecutionContext, retention: RetentionResource) -> dg.AssetCheckResult:
+    """Red where a byte is left, or where the search does not see; a warning while Kafka's open segment still has it."""
+    from resources.purge_proof import PATIENCE
+
+    with told_to_dagster(context), retention.open() as purge:
+        proof = retention.proof()
+        living = [one for one in purge.living() if one not in {day.day for day in purge.days()}]
+        report = proof.after(_looked_for(context.instance), living)
+    if not proof.searches:
+        return dg.AssetCheckResult(
+            passed=False,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"what to do": "Nothing was searched: name this machine's folders in the setting `searched`."},
+        )
+    oldest = min((one.taken for one in report.pieces if one.name in report.left), default=datetime.now(UTC))
+    waits = report.waits_for_kafka and datetime.now(UTC) - oldest < PATIENCE and not report.unseen
+    return dg.AssetCheckResult(
+        passed=not (report.left or report.unseen or report.unreadable),
+        severity=dg.AssetCheckSeverity.WARN if waits and not report.unreadable else dg.AssetCheckSeverity.ERROR,
+        metadata={"what it means": _meaning(report, waits), **_shown(report)},
+    )
+
+
+def _observe(context: dg.AssetExecutionContext, retention: RetentionResource, due: Sequence[date]) -> None:
+    """Take pieces of the days that are due, and keep those of an earlier purge that still lie somewhere."""
+    from resources.purge_proof import as_text
+
+    proof, known = retention.proof(), _looked_for(context.instance)
+    if not proof.searches or not (due or known):
+        return
+    pieces = proof.before(known, due)
+    seen = {"pieces": len(pieces), "days": ", ".join(sorted({str(one.day) for one in pieces})) or "none"}
+    context.log_event(
+        dg.AssetObservation(RETENTION, metadata={LOOKED_FOR: dg.MetadataValue.text(as_text(pieces)), **seen})
+    )
+
+
+def _looked_for(instance: dg.DagsterInstance) -> "list[Piece]":
+    from resources.purge_proof import from_text
+
+    for record in instance.fetch_observations(RETENTION, limit=1).records:
+        observed = record.asset_observation
+        if observed is not None and (text := observed.metadata.get(LOOKED_FOR)) is not None:
+            return from_text(str(text.value))
+    return []
+
+
+def _meaning(report: "Report", waits: bool) -> str:
+    if report.unreadable:
+        return "Not everything could be searched: see `could not be searched`."
+    if report.unseen:
+        return f"The search proves nothing, for it did not find what it had to: {', '.join(report.unseen[:5])}."
+    if waits:
+        return "What is left lies in segments that Kafka closes within the hour; the next run looks again."
+    if report.left:
+        return "Bytes of a purged day are on a disk: see `left`. A copy that nobody told the platform of, perhaps."
+    return "Nothing was purged since the last search." if not report.pieces else "None is left, and the search sees."
+
+
+def _shown(report: "Report") -> dict[str, dg.MetadataValue]:
+    left = [(name, len(files), ", ".join(sorted(files)[:3])) for name, files in sorted(report.left.items())]
+    return {
+        "looked for": markdown_table(
+            ["piece", "before the purge in", "after it in"],
+            [(one.name, ", ".join(one.places), len(report.left.get(one.name, ()))) for one in report.pieces],
+        ),
+        "left": markdown_table(["piece", "files", "the first of them"], left),
+        "searched": markdown_table(["place", "bytes"], sorted(report.searched.items())),
+        "could not be searched": markdown_table(["place", "why"], sorted(report.unreadable.items())),
+    }
 
 
 purge_days = dg.define_asset_job(

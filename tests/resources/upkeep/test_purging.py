@@ -54,7 +54,7 @@ def rows(spec: TableSpec, day: date, appended: date, offsets: range) -> pa.Table
             (pa.types.is_boolean, True),
             (pa.types.is_integer, 1),
             (pa.types.is_floating, 0.5),
-            (pa.types.is_binary, os.urandom(8)),
+            (pa.types.is_binary, os.urandom(40)),
         ):
             if of(field.type):
                 return something
