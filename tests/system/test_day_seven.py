@@ -32,6 +32,7 @@ from resources.keys import open_key_store
 from resources.lake import Lake, open_lake
 from resources.opening import Opened, Opener, Refused
 from resources.postgres import ImageStatus
+from resources.purge_proof import Piece, Proof, Report
 from resources.purging import Purge, Purged
 from resources.raw_search import search
 from resources.records import records_of
@@ -71,6 +72,8 @@ class Story:
     after: dict[str, set[str]] = field(default_factory=dict)
     stolen: Path = Path()
     purged: Purged = field(default_factory=Purged)
+    pieces: list[Piece] = field(default_factory=list)
+    report: Report = field(default_factory=Report)
 
     @property
     def settings(self) -> Settings:
@@ -180,6 +183,7 @@ def purge(story: Story) -> None:
         return datetime.now(UTC) + timedelta(days=8)
 
     settings = story.settings
+    story.pieces = Proof(settings, story.lake).before([], [story.day])
     with ImageStatus(settings.postgres_dsn) as status:
         story.purged = Purge(settings, story.lake, status, now=later, witness=later).run()
     topics = (settings.topic, settings.labels_topic, settings.recognised_topic)
@@ -195,6 +199,7 @@ def purge(story: Story) -> None:
         assert producer.flush(30) == 0
     in_kafka = {name: needle for name, needle in story.needles.items() if name != CANARY}
     until(lambda: not any(search(story.stack.home / "kafka", in_kafka).values()), 120)
+    story.report = Proof(settings, story.lake).after(story.pieces, [])
 
 
 def test_before_the_purge_the_search_finds_everything_where_it_lies(story: Story) -> None:
@@ -213,6 +218,16 @@ def test_before_the_purge_the_search_finds_everything_where_it_lies(story: Story
 def test_after_it_no_byte_of_them_is_on_any_disk(story: Story) -> None:
     assert any(file.startswith("postgres/") for file in story.after.pop(CANARY)), "the search still finds"
     assert {name: files for name, files in story.after.items() if files} == {}
+
+
+def test_the_check_of_the_asset_finds_the_same_by_the_folders_that_the_stack_names(story: Story) -> None:
+    assert set(story.settings.searched) == {"lake", "kafka", "mlflow", "dagster", "logs", "keys", "postgres"}
+    places = {piece.name.split(" ")[0]: set(piece.places) for piece in story.pieces}
+    assert places[f"{RAW_IMAGES.name}.payload"] == {"lake", "kafka"}
+    assert places[f"{PROCESSED_IMAGES.name}.thumbnail"] == {"lake"}
+    report = story.report
+    assert (report.left, report.unseen, report.unreadable) == ({}, [], {})
+    assert all(report.searched.values()), "no place is empty"
 
 
 def test_the_purge_says_what_it_took(story: Story) -> None:
