@@ -87,25 +87,25 @@ class KeyRecords:
             raise self._foreign(MARK, document)
         return secret
 
-    def day_key(self, day: date) -> bytes | Tombstone | None:
-        """The day's key, its tombstone, or None where there is neither."""
+    def day_record(self, day: date) -> dict[str, Any] | Tombstone | None:
+        """The record of the day's key, its tombstone, or None where there is neither; nothing is unwrapped."""
         path = day_path(day)
         document = self._objects.read(path)
-        if document is None:
-            return None
-        if tombstone := self._tombstone(document, path):
-            return tombstone
-        material = self._provider.unwrap(document, "day", day.isoformat())
+        return None if document is None else self._tombstone(document, path) or document
+
+    def unwrap_day(self, day: date, record: dict[str, Any]) -> bytes:
+        """The day's key out of its record, by the customer-managed key."""
+        material = self._provider.unwrap(record, "day", day.isoformat())
         if material is None:
-            raise self._foreign(path, document)
+            raise self._foreign(day_path(day), record)
         return material
 
-    def make_day_key(self, day: date) -> bytes | Tombstone:
-        """The day's key, made where there is none, or its tombstone."""
-        found = self.day_key(day)
+    def make_day_record(self, day: date) -> dict[str, Any] | Tombstone:
+        """The record of the day's key, made where there is none, or its tombstone."""
+        found = self.day_record(day)
         if found is None:
             self._make_day_key(day)
-            found = self.day_key(day)  # the winner's, which may be another's
+            found = self.day_record(day)  # the winner's, which may be another's
         if found is None:
             raise self._objects.damaged(day_path(day), "it was there and is gone")
         return found

@@ -139,10 +139,12 @@ class KeyStore:
             if held is not None and isinstance(held[0], DataKey):
                 return held[0]
         since = self._timer()
-        wrapping = self._records.make_day_key(day)  # not from memory: a destroyed day takes no key
+        record = self._records.make_day_record(day)  # not from memory: a destroyed day takes no key
+        if isinstance(record, Tombstone):
+            self._remember(day_path(day), record, since)
+            raise DayDestroyed(record.name, record.when, record.who)
+        wrapping, since = self._unwrapped(day, record, since)
         self._remember(day_path(day), wrapping, since)
-        if isinstance(wrapping, Tombstone):
-            raise DayDestroyed(wrapping.name, wrapping.when, wrapping.who)
         key = self._records.current_key(day, pseudonym, wrapping)
         name = KeyName.parse(key.name)
         self._opened(f"{day}/{name.suffix}")
@@ -203,7 +205,8 @@ class KeyStore:
         try:
             return self._records.destroy_day(day, who)
         finally:
-            self._forget(lambda path: path == day_path(day) or path.startswith(below))
+            gone = (day_path(day), f"unwrapped/{day}")
+            self._forget(lambda path: path in gone or path.startswith(below))
 
     def is_destroyed(self, day: date) -> bool:
         """Whether a day's key was destroyed; read anew each time. Raises KeyUnavailable."""
@@ -238,7 +241,9 @@ class KeyStore:
         if (day_held := self._cached(day_path(name.day))) is not None:
             wrapping, since = day_held  # a key is no younger than the day's key it was opened with
         else:
-            wrapping = self._records.day_key(name.day)
+            wrapping = self._records.day_record(name.day)
+            if isinstance(wrapping, dict):
+                wrapping, since = self._unwrapped(name.day, wrapping, since)
             if wrapping is not None:
                 self._remember(day_path(name.day), wrapping, since)
         found = self._records.data_key(name, wrapping)
@@ -246,6 +251,19 @@ class KeyStore:
             self._opened(f"{name.day}/{name.suffix}")
         self._remember(path, found, since)
         return found
+
+    def _unwrapped(self, day: date, record: dict[str, Any], since: float) -> tuple[bytes, float]:
+        """A day's key out of its record that was read at `since`, and since when that is believed.
+
+        The customer-managed key is asked once while what it said is believed, however many uploaders there are.
+        """
+        path, wrapped = f"unwrapped/{day}", record.get("wrapped")
+        held = self._cached(path)
+        if held is not None and held[0][0] == wrapped:
+            return held[0][1], held[1]
+        material = self._records.unwrap_day(day, record)
+        self._remember(path, (wrapped, material), since)
+        return material, since
 
     def _cached(self, path: str) -> tuple[Any, float] | None:
         with self._lock:

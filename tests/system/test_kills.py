@@ -6,6 +6,7 @@ before it. `make soak` repeats the siege (DARKROOM_SOAK_ROUNDS).
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -13,14 +14,20 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import psutil
 import pytest
 
 from cli.settle import wait_until_settled
 from resources.kafka import watermarks
+from resources.lake import open_lake
 from tests.live_stack import LiveStack
 from tests.system.history import History, Sender, violations
+from transforms.envelope import NONCE_BYTES, EnvelopeError, clear_of
+from transforms.retention import BRONZE
+from transforms.tables import IMAGE_FEATURES, PROCESSED_IMAGES, RAW_IMAGES, RECOGNISED_IMAGES, RECOGNISED_STREAM
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(1500)]
 
@@ -159,6 +166,32 @@ def test_the_kills_struck_while_images_were_on_their_way_and_no_client_saw_more_
     assert siege.tried_again, "no request was tried again though an instance was killed while sending"
     known = {"503", "ConnectError", "ReadError", "WriteError", "RemoteProtocolError"}
     assert set(siege.history.refused) <= known, dict(siege.history.refused)
+
+
+def test_no_nonce_sealed_two_things_under_one_key_over_all_these_processes_and_restarts(
+    stack: LiveStack, siege: Siege
+) -> None:
+    """Doors, runs, recogniser and their successors after each kill; a record that was sent twice is one thing."""
+    lake = open_lake(stack.settings("operator"))
+    sealed: dict[tuple[str, bytes], set[bytes]] = {}
+    for spec in (RAW_IMAGES, PROCESSED_IMAGES, IMAGE_FEATURES, RECOGNISED_IMAGES, RECOGNISED_STREAM):
+        bronze = spec in BRONZE
+        columns = ("payload",) if bronze else spec.sealed
+        rows = pl.scan_delta(lake.open(spec.name)).select("headers" if bronze else "key", *columns).collect()
+        for first, *values in rows.iter_rows():
+            key = _key_in(first) if bronze else first
+            for value in filter(None, values if key else ()):
+                sealed.setdefault((key, value[:NONCE_BYTES]), set()).add(hashlib.sha256(value).digest())
+    assert len(sealed) > 5 * len(siege.history.acknowledged), "an image is sealed, and so are five things of it"
+    assert [name for name, things in sealed.items() if len(things) > 1] == []
+
+
+def _key_in(headers: list[dict[str, Any]]) -> str | None:
+    try:
+        clear = clear_of([(one["key"], one["value"]) for one in headers])
+    except EnvelopeError:
+        return None
+    return clear.key if clear is not None else None
 
 
 @pytest.mark.soak

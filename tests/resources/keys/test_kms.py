@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from botocore.client import BaseClient
 
 from resources.key_life import KeyLife
 from resources.key_objects import KeyObjects, KeyUnavailable
@@ -19,6 +21,7 @@ from resources.keys import DayDestroyed, KeyStore, open_key_store
 from resources.kms import KmsKeyProvider
 from resources.settings import Settings, SettingsError, load_settings
 from tests.aws_stand_in import OTHER_REGION, REGION, Aws, aws
+from transforms.names import KeyName
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 DAY, WHO = date(2026, 11, 23), "b" * 16
@@ -242,3 +245,36 @@ def test_the_settings_name_provider_and_key(cloud: Aws, tmp_path: Path) -> None:
     store.initialise()
     assert store.open_key(store.current_key(DAY, WHO).name).material
     assert not (tmp_path / "keys" / CMK).exists(), "no key of our own beside it"
+
+
+def test_kms_is_asked_once_for_each_day_at_hand_however_many_uploaders_and_images_there_are(
+    cloud: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two calls for the platform secret, two for each day that is made; of who only opens, one for each."""
+    calls: Counter[str] = Counter()
+    plain = BaseClient._make_api_call
+
+    def counted(client: BaseClient, operation: str, given: dict[str, object]) -> object:
+        calls[operation] += 1
+        return plain(client, operation, given)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", counted)
+    provider, objects = KmsKeyProvider(cloud.key(), REGION, cloud.url), KeyObjects(str(tmp_path / "keys"))
+    seconds = 1000.0
+    writer = KeyStore(objects, provider, 30, now=lambda: NOW, timer=lambda: seconds)
+    writer.initialise()
+    calls.clear()
+    days = [DAY - timedelta(days=number) for number in range(3)]
+    uploaders = [f"{number:016x}".translate(str.maketrans("0189", "ghij")) for number in range(40)]
+    keys = [writer.current_key(day, uploader) for day in days for uploader in uploaders]
+    assert calls == {"Encrypt": 3, "Decrypt": 3}
+    calls.clear()
+    reader = KeyStore(objects, provider, 30, now=lambda: NOW, timer=lambda: seconds)
+    for _ in range(3):
+        assert [reader.open_key(key.name).material for key in keys] == [key.material for key in keys]
+        assert [reader.current_key(KeyName.parse(key.name).day, uploaders[0]) for key in keys]
+    assert calls == {"Decrypt": 3}
+    calls.clear()
+    seconds += 31
+    assert [reader.open_key(key.name).material for key in keys] == [key.material for key in keys]
+    assert calls == {"Decrypt": 3}, "the delay of a revocation is the age of what is believed"
