@@ -29,6 +29,7 @@ from resources.corrections import Corrections, read_corrections
 from resources.following import COMMIT_TRIES, DARK, UNREADABLE
 from resources.keys import Keys
 from resources.lake import CommitConflict, Lake, TableMissing
+from resources.lake_log import files_of
 from resources.sealed_rows import SealedRows
 from resources.tracked_table import TrackedTable
 from transforms.features import COUNT, RECIPE, FeaturesRefused, features, unpack
@@ -118,7 +119,7 @@ def make_training_set(
         left_out = pl.Series([uploader_of(key) in distrusted for key in images["key"]], dtype=pl.Boolean)
         rows = list(_labelled(images.filter(~left_out), corrections, sealed, families, now(), skipped))
         skipped += Counter({DISTRUSTED: int(left_out.sum())})
-        held = pl.scan_delta(table.handle).select(pl.col("day").unique()).collect()["day"].to_list()
+        held = {file["partition.day"] for file in files_of(table.handle)}
         days: list[date] = sorted({*held, *(row["day"] for row, _, _ in rows)})
         stored = pa.Table.from_pylist([row for row, _, _ in rows], schema=TRAINING_SET.schema)
         try:
@@ -148,9 +149,11 @@ def read_training_set(lake: Lake, keys: Keys, family: Family) -> TrainingRows:
     skipped: Counter[str] = Counter()
     rows = []
     try:
-        table = pl.scan_delta(lake.open(TRAINING_SET.name)).filter(pl.col("feature_version") == RECIPE).collect()
+        handle = lake.open(TRAINING_SET.name)
     except TableMissing:
         return _opened([], secret, skipped, _NONE)
+    with lake.named("read the training set"):
+        table = pl.scan_delta(handle).filter(pl.col("feature_version") == RECIPE).collect()
     for row in table.iter_rows(named=True):
         vector, label = _vector(sealed, TRAINING_SET, row), sealed.open(TRAINING_SET, row, "label")
         if vector is None or label is None:
@@ -165,8 +168,9 @@ def _images(lake: Lake, sealed: SealedRows) -> tuple[pl.DataFrame, Corrections]:
     """Images that have features, with the labels they were sent with, and what was put right of them."""
     measured = pl.scan_delta(lake.ensure(IMAGE_FEATURES)).filter(pl.col("feature_version") == RECIPE).select(_WANTED)
     labels = pl.scan_delta(lake.ensure(PROCESSED_IMAGES)).select("id", "key", "label", "sha256")
-    # By key too: an id that another record's row had taken meanwhile has features of another picture.
-    images = measured.join(labels, on=["id", "key"], how="inner").collect().sort("id")
+    with lake.named("read features and labels"):
+        # By key too: an id that another record's row had taken meanwhile has features of another picture.
+        images = measured.join(labels, on=["id", "key"], how="inner").collect().sort("id")
     return images, read_corrections(lake, sealed, dict(images.select("id", "key").iter_rows()))
 
 
