@@ -3,7 +3,8 @@
 Names of buckets and keys are of an installation: they stand as `${lake_bucket}` and so on, which Terraform's
 `templatefile` fills in. The lake's rights are on the objects below a table's folder; the keys' on the objects of the
 key store and on the customer-managed key that wraps them, which KMS uses for this platform alone (docs/keys.md).
-Everything without TLS is denied, whatever else allows it.
+Everything without TLS is denied, whatever else allows it. The buckets have a policy each, which refuses what is not
+encrypted with the lake's key.
 
 Actions by AWS's service authorization reference. Limit: no such role has run on AWS.
 """
@@ -24,6 +25,7 @@ _OBJECTS = {
 }
 _LAKE_KMS = {"READ": ("kms:Decrypt",), "WRITE": ("kms:GenerateDataKey", "kms:Decrypt"), "REMOVE": ()}
 _KEY_OBJECTS = {"OPEN": "READ", "SEAL": "WRITE", "DESTROY": "REMOVE"}
+_WITHOUT_TLS = {"Bool": {"aws:SecureTransport": "false"}}
 _KEYS_KMS = {"OPEN": ("kms:Decrypt",), "SEAL": ("kms:Encrypt",), "DESTROY": ()}
 
 
@@ -32,17 +34,31 @@ def iam_policies(policy: Policy) -> dict[str, dict[str, Any]]:
     return {name: _document(one) for name, one in policy.identities.items() if one.lake or one.keys}
 
 
+def bucket_policies() -> dict[str, dict[str, Any]]:
+    """The policy of each bucket, lake and keys: whoever writes an object there names the lake's KMS key, or is refused.
+
+    A negated condition holds where its key is absent, too: an upload that names no key is refused as one that names
+    another.
+    """
+    found = {}
+    for name in ("lake", "keys"):
+        bucket = f"arn:aws:s3:::${{{name}_bucket}}"
+        objects = f"{bucket}/${{{name}_prefix}}/*"
+        key = {"StringNotEquals": {"s3:x-amz-server-side-encryption-aws-kms-key-id": "${lake_kms_key}"}}
+        statements = [
+            _deny("EncryptedWithThisKey", ["s3:PutObject"], [objects], key),
+            _deny("NothingInTheClear", ["s3:*"], [bucket, f"{bucket}/*"], _WITHOUT_TLS),
+        ]
+        found[name] = {
+            "Version": "2012-10-17",
+            "Statement": [{**one, "Principal": "*"} for one in statements],
+        }
+    return found
+
+
 def _document(identity: Identity) -> dict[str, Any]:
     statements = [*_lake(identity), *_keys(identity)]
-    statements.append(
-        {
-            "Sid": "NothingInTheClear",
-            "Effect": "Deny",
-            "Action": ["s3:*"],
-            "Resource": ["*"],
-            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
-        }
-    )
+    statements.append(_deny("NothingInTheClear", ["s3:*"], ["*"], _WITHOUT_TLS))
     return {"Version": "2012-10-17", "Statement": statements}
 
 
@@ -102,6 +118,10 @@ def _allow(
 ) -> dict[str, Any]:
     statement: dict[str, Any] = {"Sid": name, "Effect": "Allow", "Action": list(actions), "Resource": resources}
     return statement if condition is None else {**statement, "Condition": condition}
+
+
+def _deny(name: str, actions: list[str], resources: list[str], condition: dict[str, Any]) -> dict[str, Any]:
+    return {"Sid": name, "Effect": "Deny", "Action": actions, "Resource": resources, "Condition": condition}
 
 
 def _below(table: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from access.aws_policies import iam_policies
+from access.aws_policies import bucket_policies, iam_policies
 from access.confluent_rights import confluent_acls, confluent_role_bindings, ldap_properties
 from access.databricks_rights import scim_groups
 from access.policy import Policy
@@ -21,6 +21,7 @@ def cloud_files(policy: Policy, topics: Mapping[str, str]) -> dict[str, str]:
         PolicyError: the policy names a `${name}` that is none of them.
     """
     documents: dict[str, object] = {f"aws/iam/{name}.json": said for name, said in iam_policies(policy).items()}
+    documents |= {f"aws/buckets/{name}.json": said for name, said in bucket_policies().items()}
     documents["confluent/acls.json"] = confluent_acls(policy, topics)
     documents["confluent/role-bindings.json"] = confluent_role_bindings(policy, topics)
     documents["databricks/scim-groups.json"] = scim_groups(policy)

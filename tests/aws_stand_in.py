@@ -1,12 +1,14 @@
 """A stand-in for AWS's KMS and S3: moto's server, and laid over it the states of keys that stock moto does not enforce.
 
 A key that is disabled, on its way to deletion, or denied by its policy encrypts and decrypts nothing, and S3 neither
-writes nor reads an object under it; a window of deletion has 7 to 30 days; what another key encrypted is refused by
-IncorrectKeyException; a key may be switched by its ARN; replicas of a multi-Region key open each other's ciphertext.
-`stock=True` leaves all of that out: tests show what it would let through.
+writes nor reads an object under it; a bucket's policy denies uploads by the key that they name; a window of deletion
+has 7 to 30 days; what another key encrypted is refused by IncorrectKeyException; a key may be switched by its ARN;
+replicas of a multi-Region key open each other's ciphertext. `stock=True` leaves all of that out: tests show what it
+would let through.
 
-Not enforced: signatures and credentials (any are taken), IAM policies other than an explicit Deny in a key's policy,
-grants (they are kept and listed), rate limits other than the ones asked for here, the delays of the real one.
+Not enforced: signatures and credentials (any are taken), IAM policies other than an explicit Deny in a key's policy and
+a Deny by key in a bucket's, grants (they are kept and listed), rate limits other than the ones asked for here, the
+delays of the real one.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from moto.s3.models import S3Backend
 
 REGION, OTHER_REGION = "eu-central-1", "eu-west-1"
 KMS = models.KmsBackend
+_NAMED_KEY = "s3:x-amz-server-side-encryption-aws-kms-key-id"
 _SWITCHES = ("disable_key", "enable_key", "schedule_key_deletion", "cancel_key_deletion")
 
 
@@ -49,6 +52,7 @@ class Aws:
         self.url = url
         self.faults: list[str] = []
         """Names of KMS errors that the next calls give, one each."""
+        self.policies: dict[str, dict[str, Any]] = {}
 
     def client(self, service: str, region: str = REGION) -> Any:
         """A client with credentials that nobody checks."""
@@ -65,6 +69,11 @@ class Aws:
         """Make a bucket."""
         self.client("s3").create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
         return name
+
+    def guard(self, bucket: str, policy: dict[str, Any]) -> None:
+        """Give a bucket a policy."""
+        # Not by put_bucket_policy: moto takes every Deny at its word, whatever its condition.
+        self.policies[bucket] = policy
 
     def deny(self, key: str, *actions: str) -> None:
         """An explicit Deny in the key's policy; none lifts it."""
@@ -101,7 +110,7 @@ def _enforced(stand_in: Aws) -> Iterator[None]:
         patch.object(KMS, "generate_data_key", _guarded(stand_in, KMS.generate_data_key, "kms:GenerateDataKey")),
         patch.object(KMS, "decrypt", _decrypting(stand_in)),
         *(patch.object(KMS, name, _by_any_id(getattr(KMS, name))) for name in _SWITCHES),
-        patch.object(S3Backend, "put_object", _writing(S3Backend.put_object)),
+        patch.object(S3Backend, "put_object", _writing(stand_in, S3Backend.put_object)),
         patch.object(S3Backend, "get_object", _reading(S3Backend.get_object)),
     ]
     for one in patches:
@@ -187,12 +196,23 @@ def _of_key(backend: Any, key_id: str | None, action: str) -> None:
         raise ObjectRefused("AccessDenied" if name == "AccessDeniedException" else f"KMS.{name}", f"{key_id}: {name}")
 
 
-def _writing(real: Callable[..., Any]) -> Callable[..., Any]:
-    def put_object(self: Any, *arguments: Any, **named: Any) -> Any:
+def _writing(stand_in: Aws, real: Callable[..., Any]) -> Callable[..., Any]:
+    def put_object(self: Any, bucket_name: str, key_name: str, *arguments: Any, **named: Any) -> Any:
+        _of_bucket(stand_in, bucket_name, key_name, named.get("kms_key_id"))
         _of_key(self, named.get("kms_key_id"), "kms:GenerateDataKey")
-        return real(self, *arguments, **named)
+        return real(self, bucket_name, key_name, *arguments, **named)
 
     return put_object
+
+
+def _of_bucket(stand_in: Aws, bucket: str, name: str, key_id: str | None) -> None:
+    """Refuse what the bucket's policy denies because of the key that an upload names, or names not."""
+    for statement in stand_in.policies.get(bucket, {}).get("Statement", []):
+        wanted = statement.get("Condition", {}).get("StringNotEquals", {}).get(_NAMED_KEY)
+        below = tuple(one.partition(":::")[2].removesuffix("*") for one in statement["Resource"])
+        denies = statement["Effect"] == "Deny" and "s3:PutObject" in statement["Action"]
+        if denies and wanted not in (None, key_id) and f"{bucket}/{name}".startswith(below):
+            raise ObjectRefused("AccessDenied", f"{bucket}'s policy denies an upload under {key_id or 'no key'}")
 
 
 def _reading(real: Callable[..., Any]) -> Callable[..., Any]:

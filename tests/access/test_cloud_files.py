@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 import yaml
 
-from access.aws_policies import PLACEHOLDERS, iam_policies
+from access.aws_policies import PLACEHOLDERS, bucket_policies, iam_policies
 from access.cloud_files import cloud_files, policy_schema
 from access.confluent_rights import confluent_acls, confluent_role_bindings
 from access.kafka_acls import acl_rules, group_rules
@@ -107,6 +107,23 @@ def test_the_committed_files_are_what_the_policy_compiles_to(tmp_path: Path) -> 
     assert {name: (ROOT / "deploy" / name).read_text() for name in expected} == expected
     there = {str(path.relative_to(ROOT / "deploy")) for path in (ROOT / "deploy" / "aws" / "iam").glob("*")}
     assert there == {name for name in expected if name.startswith("aws/iam/")}
+
+
+@pytest.mark.parametrize("bucket", ["lake", "keys"])
+def test_a_bucket_refuses_what_is_not_encrypted_with_the_lake_s_key_or_comes_in_the_clear(bucket: str) -> None:
+    everything = {"Effect": "Allow", "Action": ["s3:*"], "Resource": ["*"]}
+    document = bucket_policies()[bucket]
+    document["Statement"].append(everything)
+    where, named = (
+        f"arn:aws:s3:::the-{bucket}_bucket/the-{bucket}_prefix/x",
+        "s3:x-amz-server-side-encryption-aws-kms-key-id",
+    )
+    assert allows(document, "s3:PutObject", where, **{named: "arn:lake"})
+    assert not allows(document, "s3:PutObject", where, **{named: "arn:another"})
+    assert not allows(document, "s3:PutObject", where)
+    assert allows(document, "s3:GetObject", where)
+    clear = {"aws:SecureTransport": "false", named: "arn:lake"}
+    assert not allows(document, "s3:PutObject", where, **clear)
 
 
 def test_no_file_names_an_installation_or_holds_a_secret() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import polars as pl
 import pytest
+from botocore.exceptions import ClientError
 
+from access.aws_policies import bucket_policies
 from resources.failures import is_permanent
 from resources.lake import Lake
 from resources.lake_check import LakeUnfit, check_lake
@@ -70,6 +74,39 @@ def test_with_its_key_off_nothing_is_written_or_read_and_on_again_nothing_is_tor
     assert (lake.identifier(again, "a"), stands(lake)) == (1, [1])
     lake.append(again, SMALL, numbers(2), {"a": 2})
     assert pl.scan_delta(lake.open(SMALL.name)).collect().height == 2
+
+
+def guarded(cloud: Aws, name: str) -> tuple[str, dict[str, Any]]:
+    """A bucket with the policy that deploy/aws has for it, and a key; both of this test alone."""
+    arn, said = cloud.key(), json.dumps(bucket_policies()["lake"])
+    filled = {"lake_bucket": name, "lake_prefix": "lake", "lake_kms_key": arn}
+    for placeholder, value in filled.items():
+        said = said.replace(f"${{{placeholder}}}", value)
+    cloud.guard(cloud.bucket(name), json.loads(said))
+    return arn, json.loads(said)
+
+
+def test_the_bucket_s_policy_refuses_an_upload_without_the_key_or_with_another(cloud: Aws) -> None:
+    arn, said = guarded(cloud, "guarded-lake")
+    assert "${" not in json.dumps(said)
+    root = "s3://guarded-lake/lake"
+
+    def lake(key: str) -> Lake:
+        return Lake(root, Storage(root, cloud.url, REGION, credentials=Credentials("stand-in", "x"), kms_key=key))
+
+    for wrong in ("", cloud.key()):
+        with pytest.raises(LakeDenied, match=r"AccessDenied.*ask who owns the bucket") as caught:
+            lake(wrong).ensure(SMALL)
+        assert is_permanent(caught.value)
+    right = lake(arn)
+    right.append(right.ensure(SMALL), SMALL, numbers(1), {"a": 1})
+    for wrong in ("", cloud.key()):
+        with pytest.raises(LakeDenied, match="AccessDenied"):
+            lake(wrong).append(lake(wrong).open(SMALL.name), SMALL, numbers(2), {"a": 2})
+    assert stands(right) == [1]
+    s3 = cloud.client("s3")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        s3.put_object(Bucket="guarded-lake", Key="lake/by-hand", Body=b"x", ServerSideEncryption="AES256")
 
 
 def test_the_check_says_which_key_and_refuses_another(cloud: Aws, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
