@@ -42,7 +42,8 @@ def allows(document: dict, action: str, resource: str, **context: str) -> bool:
         conditions = statement.get("Condition", {})
         if all(
             any(fnmatchcase(context.get(key, ""), value) for value in ([wanted] if isinstance(wanted, str) else wanted))
-            for keys in conditions.values()
+            is not (operator == "StringNotEquals")
+            for operator, keys in conditions.items()
             for key, wanted in keys.items()
         ):
             if statement["Effect"] == "Deny":
@@ -114,10 +115,8 @@ def test_a_bucket_refuses_what_is_not_encrypted_with_the_lake_s_key_or_comes_in_
     everything = {"Effect": "Allow", "Action": ["s3:*"], "Resource": ["*"]}
     document = bucket_policies()[bucket]
     document["Statement"].append(everything)
-    where, named = (
-        f"arn:aws:s3:::the-{bucket}_bucket/the-{bucket}_prefix/x",
-        "s3:x-amz-server-side-encryption-aws-kms-key-id",
-    )
+    where = f"arn:aws:s3:::the-{bucket}_bucket/the-{bucket}_prefix/x"
+    named = "s3:x-amz-server-side-encryption-aws-kms-key-id"
     assert allows(document, "s3:PutObject", where, **{named: "arn:lake"})
     assert not allows(document, "s3:PutObject", where, **{named: "arn:another"})
     assert not allows(document, "s3:PutObject", where)
