@@ -127,6 +127,8 @@ class SparkCompute:
 _FIXED = {
     "ui.enabled": "false",
     "ui.showConsoleProgress": "false",
+    # As PySpark's own server sets it: a run's log is read by people.
+    "log.level": "WARN",
     "sql.session.timeZone": "UTC",
     "sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",

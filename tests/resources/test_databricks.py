@@ -12,6 +12,7 @@ import dagster as dg
 import polars as pl
 import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
+from dagster._core.pipes import utils as pipes_utils
 
 from resources.compute import ComputeRefused, ComputeUnavailable, far_compute, spans_behind
 from resources.databricks_compute import DatabricksCompute
@@ -61,6 +62,12 @@ def stage(tmp_path: Path, pool: DecodePool) -> Stage:
         stage.bronze.sealed(picture(number), partition=number % 2)
     stage.bronze.land()
     return stage
+
+
+@pytest.fixture(autouse=True)
+def no_wait_for_a_log_that_is_on_this_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pipes waits so long for what a far job may still write after its end, at each job that ends badly."""
+    monkeypatch.setattr(pipes_utils, "WAIT_FOR_LOGS_AFTER_EXECUTION_INTERVAL", 1)
 
 
 @pytest.fixture

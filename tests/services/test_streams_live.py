@@ -96,12 +96,16 @@ def test_five_hundred_idle_sockets_are_cheap_and_one_more_still_works(
     stack: LiveStack, headers: dict[str, str], trust: ssl.SSLContext
 ) -> None:
     process = psutil.Process(stack.pid("streams-1"))
+    url = direct(stack)
+
+    def idle() -> connect:
+        return connect(url, additional_headers=headers, ssl=trust, proxy=None, ping_timeout=None)
 
     async def scene() -> None:
         async with AsyncExitStack() as sockets:
             before = process.memory_info().rss
             for _ in range(20):
-                opening = (sockets.enter_async_context(joined(stack, headers, trust)) for _ in range(25))
+                opening = (sockets.enter_async_context(idle()) for _ in range(25))
                 await asyncio.gather(*opening)
             after = process.memory_info().rss
             spent, started = sum(process.cpu_times()[:2]), time.monotonic()

@@ -32,7 +32,7 @@ from stack.state import StackState, load_state
 from tests.live_stack import LiveStack, bring_up, run_darkroom, tear_down
 from tests.system.history import Acknowledged, png, violations
 
-pytestmark = [pytest.mark.stack, pytest.mark.slow]
+pytestmark = [pytest.mark.own_stack, pytest.mark.slow]
 AS_ROOT = os.getuid() == 0
 
 

@@ -43,7 +43,7 @@ from tests.services.live import until
 from transforms.reasons import Reason
 from transforms.tables import IMAGE_FEATURES, LABEL_CORRECTIONS, PROCESSED_IMAGES, QUARANTINED_IMAGES, RAW_IMAGES
 
-pytestmark = [pytest.mark.stack, pytest.mark.alone, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.own_stack, pytest.mark.timeout(900)]
 
 PLACES = ("lake", "kafka", "logs", "dagster", "mlflow", "state")
 CANARY = "canary"
