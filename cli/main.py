@@ -33,6 +33,7 @@ MODULES = (
     "cli.labels",
     "cli.keys",
     "cli.erase",
+    "cli.backup",
     "cli.shop",
     "cli.signin",
     "cli.signing",

@@ -182,6 +182,32 @@ class KeyStore:
             raise KeyDestroyed(name, found.when, found.who)
         return found
 
+    def day_secret(self, day: date, purpose: str) -> bytes:
+        """32 bytes that go with a day's key, and end with it; for what is sealed by the day and not by an uploader.
+
+        By HKDF-SHA256 (RFC 5869) of the day's key, so that any copy of the store that knows the day knows them.
+
+        Args:
+            purpose: what for, which sets them apart; on the trail, too.
+
+        Raises:
+            UnknownKey: the day has no key.
+            DayDestroyed: it was destroyed.
+            KeyUnavailable: the store cannot say.
+        """
+        from cryptography.hazmat.primitives.hashes import SHA256
+        from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+        since = self._timer()
+        record = self._records.day_record(day)
+        if record is None:
+            raise UnknownKey(f"the key of {day}")
+        if isinstance(record, Tombstone):
+            raise DayDestroyed(record.name, record.when, record.who)
+        wrapping, _ = self._unwrapped(day, record, since)
+        self._opened(f"{day}/{purpose}")
+        return HKDF(SHA256(), 32, None, f"darkroom {purpose} {day}".encode()).derive(wrapping)
+
     def destroy_key(self, name: str, who: str) -> Tombstone:
         """Replace a data key's material by a tombstone: what it sealed is dark. Done before: the first tombstone stays.
 

@@ -1,0 +1,398 @@
+"""Backups of the lake, the shop and the models, sealed, and the way back.
+
+Why: a disk that dies must not take seven days of images and years of the shop along; and a backup must not outlive what
+it holds. Mechanism: each table's files of one version are copied, and each file of a day is sealed once more under a
+key of that day: the purge of a day darkens it in every backup, also what came unsealed. Logs of tables, dumps of
+PostgreSQL and models are sealed under the platform's secret. The key store and the stack's secrets are no part of it:
+only what is named here is read. Derived tables come first and bronze last, so that what is restored has the records of
+all that was made of them.
+
+A backup is whole once its manifest stands, which is written last. What was not landed yet is Kafka's and not here.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from resources.failures import PermanentFailure, TransientFailure
+from resources.keys import DayDestroyed
+from resources.sealed_file import Header, SealBroken, open_file, seal_file
+from transforms.retention import KEPT, PURGED
+
+if TYPE_CHECKING:
+    import pyarrow.fs
+
+    from resources.keys import KeyStore
+    from resources.lake import Lake
+
+FORMAT = "darkroom backup 1"
+MANIFEST = "manifest.sealed"
+SHOP, MODELS = "postgres/platform.sealed", "postgres/mlflow.sealed"
+_OF_A_DAY = frozenset(spec.name for spec in PURGED)
+_PURPOSE = "backup"
+_DUMPED = ("--table=shop.*", "--exclude-table=shop.alembic_version", "--table=images.image_status")
+_LOG = "_delta_log"
+_FILLED = (("shop", "item_versions"), ("shop", "members"), ("shop", "sales"), ("images", "image_status"))
+_EMPTY = (
+    "A backup is restored into an empty home, and overwrites nothing: put the key store there, start PostgreSQL alone "
+    "(`darkroom up --only postgres`), restore, then `darkroom up`."
+)
+_FIRM_TRIGGERS = """
+SELECT n.nspname, c.relname, t.tgname
+FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE NOT t.tgisinternal AND t.tgenabled = 'A' AND n.nspname IN ('shop', 'images')
+"""
+_VERSION_DIGITS = 20
+_TRIES = 5
+
+
+class BackupRefused(PermanentFailure):
+    """The place is taken, the backup is not whole or another's, or there is something where it would be restored."""
+
+
+class BackupFailed(TransientFailure):
+    """A program of PostgreSQL's did not do its work."""
+
+
+@dataclass(frozen=True)
+class Databases:
+    """PostgreSQL's databases, as their owner reaches them.
+
+    Args:
+        programs: folder with pg_dump and pg_restore.
+        platform: DSN of the shop and the states.
+        models: DSN of MLflow's; None without it.
+        artifacts: folder of MLflow's files.
+    """
+
+    programs: Path
+    platform: str
+    models: str | None = None
+    artifacts: Path | None = None
+
+
+@dataclass
+class Manifest:
+    """What is in a backup."""
+
+    made_at: str
+    release: str
+    tables: dict[str, dict[str, int]] = field(default_factory=dict)
+    """`version`, `files`, `rows` and `bytes` by table."""
+    files: dict[str, int] = field(default_factory=dict)
+    """Bytes of each file, by its place."""
+    format: str = FORMAT
+
+
+@dataclass
+class Restored:
+    """What came back. `dark`: files of days whose key is destroyed, which no backup brings back."""
+
+    manifest: Manifest
+    tables: list[str] = field(default_factory=list)
+    dark: dict[str, int] = field(default_factory=dict)
+
+
+Told = Callable[[str, int, int], None]
+"""Told what is being done, and how many of how many steps are."""
+
+
+class Backups:
+    """Makes backups in a folder, and restores from it.
+
+    Args:
+        lake: the lake.
+        keys: its key store.
+        databases: PostgreSQL's; None for the lake alone.
+        told: progress.
+    """
+
+    def __init__(self, lake: Lake, keys: KeyStore, databases: Databases | None, told: Told | None = None) -> None:
+        self._lake = lake
+        self._keys = keys
+        self._databases = databases
+        self._told = told or (lambda what, done, of: None)
+
+    def make(self, folder: Path) -> Manifest:
+        """Write a backup into a folder that is not there yet, or empty.
+
+        Raises:
+            BackupRefused: the folder is taken.
+            BackupFailed: pg_dump failed.
+            TransientFailure: lake or keys are away.
+            OSError: the folder cannot be written.
+        """
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise BackupRefused(
+                f"{folder} is there already, and a backup is never written over another: name a new one."
+            )
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        made = Manifest(datetime.now(UTC).isoformat(timespec="seconds"), version("darkroom"))
+        specs = [spec for spec in (*KEPT, *PURGED) if self._lake.exists(spec.name)]  # bronze is last of all
+        for number, spec in enumerate(specs):
+            self._told(spec.name, number, len(specs) + 2)
+            self._back_up_table(folder, spec.name, made)
+        self._told("PostgreSQL", len(specs), len(specs) + 2)
+        if self._databases is not None:
+            self._dump(folder, SHOP, self._databases.platform, ("--data-only", *_DUMPED), made)
+            if self._databases.models is not None:
+                self._dump(folder, MODELS, self._databases.models, ("--no-owner", "--no-privileges"), made)
+        self._told("models", len(specs) + 1, len(specs) + 2)
+        for path in self._artifacts():
+            with path.open("rb") as source:
+                name = path.relative_to(self._databases.artifacts).as_posix()  # type: ignore[union-attr, arg-type]
+                self._seal(folder, f"artifacts/{name}.sealed", source, made)
+        said = json.dumps(made.__dict__).encode()
+        seal_file(io.BytesIO(said), folder / MANIFEST, MANIFEST, self._platform_key())
+        self._told("done", len(specs) + 2, len(specs) + 2)
+        return made
+
+    def look(self, folder: Path) -> Manifest:
+        """What a backup holds; every file is there and has its size.
+
+        Raises:
+            BackupRefused: it is not whole, or no backup.
+            SealBroken: it was changed, or the key store is not the one that it was made with.
+        """
+        if not (folder / MANIFEST).is_file():
+            raise BackupRefused(
+                f"{folder} has no {MANIFEST}: it is no backup, or one that was stopped before its end. Make it anew."
+            )
+        held = io.BytesIO()
+        open_file(folder / MANIFEST, MANIFEST, self._key_of, held)
+        said = json.loads(held.getvalue())
+        if said.get("format") != FORMAT:
+            raise BackupRefused(f"{folder} is a {said.get('format')!r}; this release reads {FORMAT!r}.")
+        found = Manifest(**said)
+        if missing := [place for place in found.files if not (folder / place).is_file()]:
+            raise BackupRefused(
+                f"{folder} lacks {len(missing)} of its {len(found.files)} files, {missing[0]} among them."
+            )
+        return found
+
+    def restore(self, folder: Path) -> Restored:
+        """Put everything back where nothing is: no table, no row of the shop, no model.
+
+        Stopped in the middle, it leaves a home that refuses another: it is to be wiped, and begun again. Of days whose
+        key is destroyed the rows do not come back.
+
+        Raises:
+            BackupRefused: something is there, or the backup is not whole.
+            SealBroken: a file was changed, or the key store is another.
+            BackupFailed: pg_restore failed; nothing of the database was restored.
+        """
+        done = Restored(self.look(folder))
+        if there := [name for name in done.manifest.tables if self._lake.exists(name)]:
+            raise BackupRefused(
+                f"The lake at {self._lake.root} has {', '.join(there[:3])}{' and others' * (len(there) > 3)} already. "
+                f"{_EMPTY}"
+            )
+        self._refuse_rows()
+        tables = list(done.manifest.tables)
+        for number, name in enumerate(reversed(tables)):  # bronze first: what is made of it finds it there
+            self._told(name, number, len(tables) + 2)
+            self._restore_table(folder, name, done)
+        self._told("PostgreSQL", len(tables), len(tables) + 2)
+        if self._databases is not None:
+            self._load_shop(folder, self._databases.platform)
+            if self._databases.models is not None and MODELS in done.manifest.files:
+                self._load(folder, MODELS, self._databases.models, ("--no-owner", "--role=mlflow"))
+        self._told("models", len(tables) + 1, len(tables) + 2)
+        for place in done.manifest.files:
+            if place.startswith("artifacts/") and self._databases is not None and self._databases.artifacts is not None:
+                target = self._databases.artifacts / place.removeprefix("artifacts/").removesuffix(".sealed")
+                target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                with target.open("wb") as file:
+                    open_file(folder / place, place, self._key_of, file)
+        self._told("done", len(tables) + 2, len(tables) + 2)
+        return done
+
+    def _back_up_table(self, folder: Path, name: str, made: Manifest) -> None:
+        from resources.lake_log import files_of
+
+        for attempt in range(_TRIES):
+            handle = self._lake.open(name)
+            files, at = files_of(handle), handle.version()
+            try:
+                self._copy_files(folder, name, files, at, made)
+            except FileNotFoundError:
+                # Upkeep or a purge has taken a file meanwhile: the table's next version names what stands.
+                if attempt == _TRIES - 1:
+                    raise
+                self._forget(folder, name, made)
+                continue
+            rows = sum(int(file["num_records"] or 0) for file in files)
+            size = sum(int(file["size_bytes"]) for file in files)
+            made.tables[name] = {"version": at, "files": len(files), "rows": rows, "bytes": size}
+            return
+
+    def _copy_files(self, folder: Path, name: str, files: list[dict[str, Any]], at: int, made: Manifest) -> None:
+        filesystem, root = self._lake.storage.filesystem(self._lake.uri(name))
+        for path, day in [*((file["path"], file.get("partition.day")) for file in files), *_log(filesystem, root, at)]:
+            place = f"lake/{name}/{path}.sealed"
+            if isinstance(day, date) and name in _OF_A_DAY:  # counts outlive the day that they count
+                try:
+                    key = self._keys.day_secret(day, _PURPOSE)
+                except DayDestroyed:
+                    continue  # its rows are on their way out
+                named = day.isoformat()
+            else:
+                key, named = self._platform_key(), None
+            with filesystem.open_input_stream(f"{root}/{path}") as source:
+                made.files[place] = seal_file(source, folder / place, place, key, named)
+
+    def _forget(self, folder: Path, name: str, made: Manifest) -> None:
+        for place in [place for place in made.files if place.startswith(f"lake/{name}/")]:
+            del made.files[place]
+        for path in (folder / "lake" / name).rglob("*.sealed"):
+            path.unlink()
+
+    def _restore_table(self, folder: Path, name: str, done: Restored) -> None:
+        filesystem, root = self._lake.storage.filesystem(self._lake.uri(name))
+        places = [place for place in done.manifest.files if place.startswith(f"lake/{name}/")]
+        log = sorted(place for place in places if f"/{_LOG}/" in place)
+        dark: set[str] = set()
+        for place in [*(place for place in places if place not in log), *log]:
+            path = place.removeprefix(f"lake/{name}/").removesuffix(".sealed")
+            filesystem.create_dir(f"{root}/{path}".rpartition("/")[0], recursive=True)
+            try:
+                # Proved to its end before any of it is in the lake.
+                with tempfile.TemporaryFile() as held:
+                    open_file(folder / place, place, self._key_of, held)
+                    held.seek(0)
+                    with filesystem.open_output_stream(f"{root}/{path}") as target:
+                        while piece := held.read(4 * 1024 * 1024):
+                            target.write(piece)
+            except DayDestroyed:
+                dark.add(path)
+        self._take_out(name, dark)
+        done.tables.append(name)
+        if dark:
+            done.dark[name] = len(dark)
+
+    def _take_out(self, name: str, dark: set[str]) -> None:
+        """Rows whose file stayed dark, or was not taken along because its day was: the table must not name them."""
+        from resources.lake_log import files_of
+
+        handle = self._lake.open(name)
+        spec = next(spec for spec in (*KEPT, *PURGED) if spec.name == name)
+        named = {file["path"] for file in files_of(handle)}
+        filesystem, root = self._lake.storage.filesystem(self._lake.uri(name))
+        days = {file["path"]: file.get("partition.day") for file in files_of(handle)}
+        gone = {path for path in named if isinstance(days[path], date) and not _is_there(filesystem, f"{root}/{path}")}
+        if gone or dark & named:
+            self._lake.replace_files(handle, spec, [], gone | (dark & named), info={"darkroom": "restore: dark days"})
+
+    def _seal(self, folder: Path, place: str, source: Any, made: Manifest) -> None:
+        made.files[place] = seal_file(source, folder / place, place, self._platform_key())
+
+    def _artifacts(self) -> list[Path]:
+        root = self._databases.artifacts if self._databases is not None else None
+        return sorted(path for path in root.rglob("*") if path.is_file()) if root is not None and root.is_dir() else []
+
+    def _dump(self, folder: Path, place: str, dsn: str, options: Sequence[str], made: Manifest) -> None:
+        with self._program("pg_dump", "--format=custom", f"--dbname={dsn}", *options) as said:
+            self._seal(folder, place, said, made)
+
+    def _load(self, folder: Path, place: str, dsn: str, options: Sequence[str]) -> None:
+        with tempfile.TemporaryFile() as held:
+            open_file(folder / place, place, self._key_of, held)
+            held.seek(0)
+            whole = ("--single-transaction", "--exit-on-error", f"--dbname={dsn}", *options)
+            with self._program("pg_restore", *whole, given=held):
+                pass
+
+    def _load_shop(self, folder: Path, dsn: str) -> None:
+        """The shop's rows as they were, past the triggers that would record them as changes of today."""
+        import psycopg
+        from psycopg import sql
+
+        with psycopg.connect(dsn) as connection:
+            # pg_restore switches triggers on again, but not as firmly: those that fire for everybody are put back.
+            firm = connection.execute(_FIRM_TRIGGERS).fetchall()
+            # The row by which a new shop tells its record of changes from another's: the backup has its own.
+            connection.execute("ALTER TABLE shop.change_record DISABLE TRIGGER ALL")
+            connection.execute("DELETE FROM shop.change_record")
+        self._load(folder, SHOP, dsn, ("--data-only", "--disable-triggers"))
+        with psycopg.connect(dsn) as connection:
+            for schema, table, trigger in firm:
+                names = map(sql.Identifier, (schema, table, trigger))
+                connection.execute(sql.SQL("ALTER TABLE {}.{} ENABLE ALWAYS TRIGGER {}").format(*names))
+
+    @contextmanager
+    def _program(self, name: str, *arguments: str, given: Any = None) -> Iterator[Any]:
+        """What a program of PostgreSQL's says; no secret is on its command line, for the DSN names files."""
+        folder = self._databases.programs if self._databases is not None else Path()
+        line = (str(folder / name), *arguments)
+        with tempfile.TemporaryFile() as errors:
+            program = subprocess.Popen(line, stdin=given or subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)
+            try:
+                yield program.stdout
+                program.communicate()
+            finally:
+                program.kill()
+                program.wait()
+            if program.returncode != 0:
+                errors.seek(0)
+                said = errors.read().decode(errors="replace").strip().splitlines()
+                raise BackupFailed(f"{name} ended with {program.returncode}: {said[-1] if said else 'it said nothing'}")
+
+    def _refuse_rows(self) -> None:
+        import psycopg
+
+        if self._databases is None:
+            return
+        with psycopg.connect(self._databases.platform) as connection:
+            for name in _FILLED:
+                if connection.execute(_first_of(name)).fetchone() is not None:
+                    raise BackupRefused(f"{'.'.join(name)} has rows already. {_EMPTY}")
+        if self._databases.models is not None:
+            with psycopg.connect(self._databases.models) as connection:
+                if connection.execute("SELECT 1 FROM pg_tables WHERE schemaname = 'public' LIMIT 1").fetchone():
+                    raise BackupRefused(f"MLflow's database has tables already. {_EMPTY}")
+
+    def _platform_key(self) -> bytes:
+        return self._keys.platform_secret()
+
+    def _key_of(self, header: Header) -> bytes:
+        if header.key is None:
+            return self._platform_key()
+        try:
+            day = date.fromisoformat(header.key)
+        except ValueError:
+            raise SealBroken(f"{header.place} says that it is of {header.key!r}, which is no day.") from None
+        return self._keys.day_secret(day, _PURPOSE)
+
+
+def _log(filesystem: pyarrow.fs.FileSystem, root: str, at: int) -> list[tuple[str, None]]:
+    """The entries and checkpoints of a table's log up to a version."""
+    import pyarrow.fs
+
+    found = []
+    for info in filesystem.get_file_info(pyarrow.fs.FileSelector(f"{root}/{_LOG}")):
+        number = info.base_name[:_VERSION_DIGITS]
+        if info.type == pyarrow.fs.FileType.File and number.isdigit() and int(number) <= at:
+            found.append((f"{_LOG}/{info.base_name}", None))
+    return sorted(found)
+
+
+def _first_of(name: tuple[str, str]) -> Any:
+    from psycopg import sql
+
+    return sql.SQL("SELECT 1 FROM {} LIMIT 1").format(sql.Identifier(*name))
+
+
+def _is_there(filesystem: pyarrow.fs.FileSystem, path: str) -> bool:
+    import pyarrow.fs
+
+    return filesystem.get_file_info(path).type == pyarrow.fs.FileType.File
