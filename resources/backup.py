@@ -31,6 +31,7 @@ from transforms.retention import KEPT, PURGED
 
 if TYPE_CHECKING:
     import pyarrow.fs
+    from obstore.store import ObjectStore
 
     from resources.keys import KeyStore
     from resources.lake import Lake
@@ -258,27 +259,34 @@ class Backups:
             path.unlink()
 
     def _restore_table(self, folder: Path, name: str, done: Restored) -> None:
-        filesystem, root = self._lake.storage.filesystem(self._lake.uri(name))
+        store = self._store()
         places = [place for place in done.manifest.files if place.startswith(f"lake/{name}/")]
         log = sorted(place for place in places if f"/{_LOG}/" in place)
         dark: set[str] = set()
         for place in [*(place for place in places if place not in log), *log]:
             path = place.removeprefix(f"lake/{name}/").removesuffix(".sealed")
-            filesystem.create_dir(f"{root}/{path}".rpartition("/")[0], recursive=True)
             try:
                 # Proved to its end before any of it is in the lake.
                 with tempfile.TemporaryFile() as held:
                     open_file(folder / place, place, self._key_of, held)
                     held.seek(0)
-                    with filesystem.open_output_stream(f"{root}/{path}") as target:
-                        while piece := held.read(4 * 1024 * 1024):
-                            target.write(piece)
+                    with self._lake.named(f"write a file of table {name}"):
+                        store.put(f"{name}/{path}", held)
             except DayDestroyed:
                 dark.add(path)
         self._take_out(name, dark)
         done.tables.append(name)
         if dark:
             done.dark[name] = len(dark)
+
+    def _store(self) -> ObjectStore:
+        """The lake's root as objects, each put whole or not at all."""
+        from obstore.store import LocalStore, from_url
+
+        storage = self._lake.storage
+        if storage.remote:
+            return from_url(storage.root, **storage.object_options())
+        return LocalStore(storage.root, mkdir=True)
 
     def _take_out(self, name: str, dark: set[str]) -> None:
         """Rows whose file stayed dark, or was not taken along because its day was: the table must not name them."""
