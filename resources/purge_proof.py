@@ -172,7 +172,7 @@ class Proof:
                     smallest = min(of_day, key=lambda file: file["size_bytes"])
                     rows = read_file(self._lake, spec, smallest, ("headers", *columns) if bronze else columns)
                 if bronze:
-                    rows = rows.filter([_is_sealed(headers) for headers in rows["headers"]])
+                    rows = rows.filter([_is_sealed(headers) for headers in rows["headers"].to_list()])
                 for name in columns:
                     values = rows[name].drop_nulls().bin.tail(PIECE_BYTES)
                     long = values.filter(values.bin.size() == PIECE_BYTES).unique(maintain_order=True).head(SAMPLES)
@@ -213,10 +213,10 @@ def from_text(text: str) -> list[Piece]:
     ]
 
 
-def _is_sealed(headers: Sequence[Mapping[str, Any]]) -> bool:
+def _is_sealed(headers: Sequence[Mapping[str, Any]] | None) -> bool:
     """Whether a record of bronze came in an envelope; an image in the clear would leave its end in the event log."""
     try:
-        return clear_of([(one["key"], one["value"]) for one in headers]) is not None
+        return clear_of([(one["key"], one["value"]) for one in headers or ()]) is not None
     except EnvelopeError:
         return False
 

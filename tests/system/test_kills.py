@@ -186,9 +186,9 @@ def test_no_nonce_sealed_two_things_under_one_key_over_all_these_processes_and_r
     assert [name for name, things in sealed.items() if len(things) > 1] == []
 
 
-def _key_in(headers: list[dict[str, Any]]) -> str | None:
+def _key_in(headers: list[dict[str, Any]] | None) -> str | None:
     try:
-        clear = clear_of([(one["key"], one["value"]) for one in headers])
+        clear = clear_of([(one["key"], one["value"]) for one in headers or ()])
     except EnvelopeError:
         return None
     return clear.key if clear is not None else None

@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from resources.purge_proof import CANARY, KAFKA, SAMPLES, Piece, Proof, as_text, from_text
-from tests.resources.upkeep.test_purging import NEXT, OLD, Stage, stage
+from tests.resources.upkeep.test_purging import NEXT, OLD, Stage, rows, stage
 from transforms.retention import BRONZE, PURGED
+from transforms.tables import RAW_IMAGES
 
 __all__ = ["stage"]
 
@@ -101,7 +103,10 @@ def test_pieces_travel_as_text_in_which_no_search_finds_them(stage: Stage, disks
 
 
 def test_an_image_in_the_clear_gives_no_piece(stage: Stage, disks: Disks) -> None:
-    """The stage's bronze has payloads without an envelope."""
+    """The stage's bronze has payloads without an envelope; a record without any header has a null in their place."""
+    bare = rows(RAW_IMAGES, OLD, OLD, range(7, 8)).to_pylist()
+    without = pa.Table.from_pylist([{**one, "headers": None} for one in bare], schema=RAW_IMAGES.schema)
+    stage.lake.append(stage.lake.open(RAW_IMAGES.name), RAW_IMAGES, without, {"bare": 1})
     assert not [
         piece for piece in disks.proof.before([], [OLD]) if piece.name.startswith(tuple(s.name for s in BRONZE))
     ]
