@@ -9,12 +9,13 @@ that holds it.
 from __future__ import annotations
 
 import getpass
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from resources.settings_compute import ComputeSettings
@@ -295,6 +296,12 @@ class Settings(BaseSettings, PeopleSettings, ComputeSettings):
         "`lake`, `kafka`, `postgres` and others. The stack names its own; empty: there is no proof, and the check says "
         "so. Without the lake's, or with one that cannot be read: the check is red, with the reason.",
     )
+
+    @field_validator("searched", mode="before")
+    @classmethod
+    def _folders_of_json(cls, value: object) -> object:
+        """As an argument it comes as in the environment."""
+        return json.loads(value) if isinstance(value, str) else value
 
     @property
     def lake_root(self) -> str:
