@@ -24,12 +24,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resources.failures import PermanentFailure, TransientFailure
+from resources.failures import PermanentFailure, PlatformFailure, TransientFailure, first_line
 from resources.keys import DayDestroyed
 from resources.sealed_file import Header, SealBroken, open_file, seal_file
 from transforms.retention import KEPT, PURGED
 
 if TYPE_CHECKING:
+    import psycopg
     import pyarrow.fs
     from obstore.store import ObjectStore
 
@@ -62,7 +63,7 @@ class BackupRefused(PermanentFailure):
 
 
 class BackupFailed(TransientFailure):
-    """A program of PostgreSQL's did not do its work."""
+    """A program of PostgreSQL's did not do its work, a database does not answer, or a disk does not."""
 
 
 @dataclass(frozen=True)
@@ -129,10 +130,13 @@ class Backups:
 
         Raises:
             BackupRefused: the folder is taken.
-            BackupFailed: pg_dump failed.
+            BackupFailed: pg_dump failed, or a file could not be read or written.
             TransientFailure: lake or keys are away.
-            OSError: the folder cannot be written.
         """
+        with _said(f"The backup in {folder} was stopped; what stands there is none, remove it and begin again"):
+            return self._make(folder)
+
+    def _make(self, folder: Path) -> Manifest:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise BackupRefused(
                 f"{folder} is there already, and a backup is never written over another: name a new one."
@@ -190,8 +194,12 @@ class Backups:
         Raises:
             BackupRefused: something is there, or the backup is not whole.
             SealBroken: a file was changed, or the key store is another.
-            BackupFailed: pg_restore failed; nothing of the database was restored.
+            BackupFailed: a database does not answer or did not take its rows, or a file could not be read or written.
         """
+        with _said(f"Restoring from {folder} was stopped; wipe this home, put its key store there and begin again"):
+            return self._restore(folder)
+
+    def _restore(self, folder: Path) -> Restored:
         done = Restored(self.look(folder))
         if there := [name for name in done.manifest.tables if self._lake.exists(name)]:
             raise BackupRefused(
@@ -322,17 +330,16 @@ class Backups:
 
     def _load_shop(self, folder: Path, dsn: str) -> None:
         """The shop's rows as they were, past the triggers that would record them as changes of today."""
-        import psycopg
         from psycopg import sql
 
-        with psycopg.connect(dsn) as connection:
+        with _connected(dsn) as connection:
             # pg_restore switches triggers on again, but not as firmly: those that fire for everybody are put back.
             firm = connection.execute(_FIRM_TRIGGERS).fetchall()
             # The row by which a new shop tells its record of changes from another's: the backup has its own.
             connection.execute("ALTER TABLE shop.change_record DISABLE TRIGGER ALL")
             connection.execute("DELETE FROM shop.change_record")
         self._load(folder, SHOP, dsn, ("--data-only", "--disable-triggers"))
-        with psycopg.connect(dsn) as connection:
+        with _connected(dsn) as connection:
             for schema, table, trigger in firm:
                 names = map(sql.Identifier, (schema, table, trigger))
                 connection.execute(sql.SQL("ALTER TABLE {}.{} ENABLE ALWAYS TRIGGER {}").format(*names))
@@ -356,16 +363,14 @@ class Backups:
                 raise BackupFailed(f"{name} ended with {program.returncode}: {said[-1] if said else 'it said nothing'}")
 
     def _refuse_rows(self) -> None:
-        import psycopg
-
         if self._databases is None:
             return
-        with psycopg.connect(self._databases.platform) as connection:
+        with _connected(self._databases.platform) as connection:
             for name in _FILLED:
                 if connection.execute(_first_of(name)).fetchone() is not None:
                     raise BackupRefused(f"{'.'.join(name)} has rows already. {_EMPTY}")
         if self._databases.models is not None:
-            with psycopg.connect(self._databases.models) as connection:
+            with _connected(self._databases.models) as connection:
                 if connection.execute("SELECT 1 FROM pg_tables WHERE schemaname = 'public' LIMIT 1").fetchone():
                     raise BackupRefused(f"MLflow's database has tables already. {_EMPTY}")
 
@@ -392,6 +397,33 @@ def _log(filesystem: pyarrow.fs.FileSystem, root: str, at: int) -> list[tuple[st
         if info.type == pyarrow.fs.FileType.File and number.isdigit() and int(number) <= at:
             found.append((f"{_LOG}/{info.base_name}", None))
     return sorted(found)
+
+
+@contextmanager
+def _said(what: str) -> Iterator[None]:
+    """Give errors of disks and buckets a sentence."""
+    from resources.lake_failures import STORAGE_ERRORS
+
+    try:
+        yield
+    except PlatformFailure:
+        raise
+    except STORAGE_ERRORS as error:
+        raise BackupFailed(f"{what}: {first_line(error)}.") from error
+
+
+@contextmanager
+def _connected(dsn: str) -> Iterator[psycopg.Connection]:
+    import psycopg
+
+    try:
+        connection = psycopg.connect(dsn, connect_timeout=10)
+    except psycopg.OperationalError as error:
+        raise BackupFailed(
+            f"PostgreSQL does not answer ({first_line(error)}): `darkroom up --only postgres` starts it alone."
+        ) from error
+    with connection:
+        yield connection
 
 
 def _first_of(name: tuple[str, str]) -> Any:

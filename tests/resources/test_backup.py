@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -11,7 +12,7 @@ import polars as pl
 import pytest
 
 from resources import backup as module
-from resources.backup import MANIFEST, BackupRefused, Backups
+from resources.backup import MANIFEST, BackupFailed, BackupRefused, Backups, Databases
 from resources.key_objects import KeyUnavailable
 from resources.raw_search import search
 from resources.sealed_file import SealBroken
@@ -170,11 +171,32 @@ def test_a_purge_in_the_middle_of_a_backup_is_no_failure(
         assert days(another, spec) == {NEXT}, spec.name
 
 
-def test_a_folder_that_cannot_be_written_is_said(stage: Stage, tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_and_a_database_that_is_away_are_said(
+    stage: Stage, another: Another, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(BackupRefused, match="is there already"):
         of(stage).make(tmp_path / "file")
-    if os.getuid() != 0:
-        return
-    with pytest.raises(OSError, match="file"):
+    with pytest.raises(BackupFailed, match=r"was stopped; .*remove it and begin again: .*Not a directory"):
         of(stage).make(tmp_path / "file" / "below")
+    away = Databases(tmp_path, "host=127.0.0.1 port=1 dbname=platform user=nobody")
+    with pytest.raises(BackupFailed, match=r"No such file.*pg_dump"):
+        Backups(stage.lake, stage.keys, away).make(tmp_path / "half")
+    of(stage).make(tmp_path / "backup")
+    with pytest.raises(BackupFailed, match=r"PostgreSQL does not answer .*up --only postgres"):
+        Backups(another.lake, another.keys, away).restore(tmp_path / "backup")
+    assert not (another.settings.home / "lake").exists()
+
+
+def test_a_disk_that_fills_up_is_said_and_leaves_no_backup(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: Any) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(given[1]))
+
+    monkeypatch.setattr(module, "seal_file", full)
+    with pytest.raises(BackupFailed, match="No space left on device"):
+        of(stage).make(tmp_path / "backup")
+    monkeypatch.undo()
+    with pytest.raises(BackupRefused, match="stopped before its end"):
+        of(stage).look(tmp_path / "backup")
