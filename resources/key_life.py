@@ -140,6 +140,10 @@ class KeyLife:
         self.note("keys destroy", day=day.isoformat())
         return self._records.destroy_day(day, self.who)
 
+    def clear_days(self) -> int:
+        """Remove what lies under the keys of destroyed days, and opens nothing any more. Returns how many objects."""
+        return self._records.clear_days()
+
     def destroy_all(self, days: int) -> Cmk:
         """Have the customer-managed key deleted when so many days have passed: then every image is dark."""
         self.note("keys destroy-all", cmk=self.customer().id, days=str(days))

@@ -178,6 +178,8 @@ class KeyRecords:
         path = data_path(name)
         document = self._objects.read(path)
         if document is None:
+            if isinstance(wrapping, Tombstone):
+                return wrapping  # the keys of a destroyed day are cleared away; one that never was is as dark
             raise UnknownKey(str(name))
         if tombstone := self._tombstone(document, path):
             return tombstone
@@ -218,6 +220,20 @@ class KeyRecords:
         if document is None:
             raise UnknownKey(str(name))
         return self._destroy(data_path(name), document, "data", str(name), who)
+
+    def clear_days(self) -> int:
+        """Remove what lies under the keys of destroyed days: wrapped data keys, pointers, and notes of erased images,
+        which open and refuse nothing any more. Returns how many objects; repeating it is harmless."""
+        count = 0
+        for day in self.days():
+            if self.day_tombstone(day) is None:
+                continue
+            for below in (f"data/{day.isoformat()}", f"erased/{day.isoformat()}"):
+                if self._objects.holds(below):
+                    for file in self._objects.names(below):
+                        self._objects.delete(f"{below}/{file}")
+                        count += 1
+        return count
 
     def key_names(self, day: date, pseudonym: str) -> list[str]:
         """Names of the data keys of a pseudonym's day, destroyed ones too, sorted."""

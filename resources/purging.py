@@ -3,8 +3,8 @@
 Why: images and what is of a person are kept `retention_days`, and then nobody may have them. Mechanism, in this order:
 the day's key is destroyed, which makes every copy dark that was sealed, those elsewhere too; Kafka deletes the records
 before the first that still lives; the rows go, table by table, by the names of their files, and bronze last; the files
-themselves go; the states in PostgreSQL go. Each step looks at what stands and not at what was done: stopped anywhere,
-the next purge finishes it, and two at once do it together.
+themselves go; the states in PostgreSQL go, and what lay under the day's key in the key store. Each step looks at what
+stands and not at what was done: stopped anywhere, the next purge finishes it, and two at once do it together.
 
 What is over is told by records, not by a day's name alone: a day lives as long as the youngest of its records. And two
 clocks have to agree, this process's and PostgreSQL's, before anything is destroyed.
@@ -72,6 +72,8 @@ class Purged:
 
     days: list[Day] = field(default_factory=list)
     keys: int = 0
+    key_files: int = 0
+    """Wrapped data keys of destroyed days, and what belonged to them."""
     rows: dict[str, int] = field(default_factory=dict)
     files: int = 0
     states: int = 0
@@ -161,6 +163,7 @@ class Purge:
             done.files += self._sweep(spec, removed[spec.name], kept)
         last = self._now().astimezone(UTC).date() - timedelta(days=self._settings.retention_days)
         done.states = self._status.forget(last, kept)
+        done.key_files = self._life.clear_days()
         done.seconds = round(time.monotonic() - started, 3)
         return done
 

@@ -56,6 +56,7 @@ def retention(context: dg.AssetExecutionContext, retention: RetentionResource) -
                 [(one.day, sum(one.rows.values()), one.sentence) for one in done.days],
             ),
             "keys destroyed": done.keys,
+            "key files deleted": done.key_files,
             "rows removed": markdown_table(["table", "rows"], sorted(done.rows.items())),
             "files deleted": done.files,
             "states removed": done.states,

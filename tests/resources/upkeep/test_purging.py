@@ -16,7 +16,7 @@ import pytest
 from resources import kafka, purging
 from resources.audit import AuditUnavailable
 from resources.key_life import KeyLife
-from resources.key_objects import KeyDestroyed
+from resources.key_objects import KeyDestroyed, KeyObjects
 from resources.keys import DayDestroyed, KeyStore, open_key_store
 from resources.lake import Lake, open_lake
 from resources.purging import ClocksDisagree, Purge, Purged
@@ -143,6 +143,8 @@ class Stage(Home):
         with pytest.raises(DayDestroyed):
             self.keys.current_key(OLD, WHO)
         assert self.keys.open_key(self.names[NEXT]).name == self.names[NEXT]
+        left = {path.parent.name for path in (self.settings.home / "keys" / "data").rglob("*.json")}
+        assert left == {str(NEXT)}, "nothing lies under a destroyed key"
         assert self.projection.forgotten[-1] == (OLD, [])
 
 
@@ -183,7 +185,7 @@ def test_a_day_that_is_over_is_gone_from_every_table_and_disk_and_the_next_is_wh
     stage.expect_gone()
     assert {spec.name: stage.files(spec, NEXT) for spec in PURGED} == before
     assert done.rows == {spec.name: 4 for spec in PURGED}
-    assert (done.keys, done.files, done.states) == (1, len(PURGED), 3)
+    assert (done.keys, done.files, done.states, done.key_files) == (1, len(PURGED), 3, 2)
     assert [(one.day, one.due) for one in done.days] == [(OLD, True)]
     settings = stage.settings
     topics = (settings.topic, settings.labels_topic, settings.recognised_topic)
@@ -255,6 +257,8 @@ STEPS: dict[str, tuple[Callable[[], Any], str, int]] = {
     **{f"before table {n}": (lambda: Lake, "replace_files", n) for n in (0, 1, 5, len(PURGED) - 1)},
     **{f"before the files of table {n}": (lambda: Purge, "_sweep", n) for n in (0, 5, len(PURGED) - 1)},
     "before the states": (lambda: Projection, "forget", 0),
+    "before the key files": (lambda: KeyLife, "clear_days", 0),
+    "in the key files": (lambda: KeyObjects, "delete", 1),
 }
 
 
