@@ -64,7 +64,8 @@ def _backups(*, databases: bool = True) -> Iterator[Backups]:
     from psycopg.conninfo import make_conninfo
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from resources.backup import Backups, Databases
+    from resources.backup import Backups
+    from resources.backup_databases import Databases
     from resources.keys import open_key_store
     from resources.lake import open_lake
     from stack.errors import StackError

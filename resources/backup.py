@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -24,13 +23,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resources.failures import PermanentFailure, PlatformFailure, TransientFailure, first_line
+from resources.backup_databases import EMPTY, BackupFailed, BackupRefused, Databases
+from resources.failures import PlatformFailure, first_line
 from resources.keys import DayDestroyed
 from resources.sealed_file import Header, SealBroken, open_file, seal_file
 from transforms.retention import KEPT, PURGED
 
 if TYPE_CHECKING:
-    import psycopg
     import pyarrow.fs
     from obstore.store import ObjectStore
 
@@ -39,48 +38,11 @@ if TYPE_CHECKING:
 
 FORMAT = "darkroom backup 1"
 MANIFEST = "manifest.sealed"
-SHOP, MODELS = "postgres/platform.sealed", "postgres/mlflow.sealed"
 _OF_A_DAY = frozenset(spec.name for spec in PURGED)
 _PURPOSE = "backup"
-_DUMPED = ("--table=shop.*", "--exclude-table=shop.alembic_version", "--table=images.image_status")
 _LOG = "_delta_log"
-_FILLED = (("shop", "item_versions"), ("shop", "members"), ("shop", "sales"), ("images", "image_status"))
-_EMPTY = (
-    "A backup is restored into an empty home, and overwrites nothing: put the key store there, start PostgreSQL alone "
-    "(`darkroom up --only postgres`), restore, then `darkroom up`."
-)
-_FIRM_TRIGGERS = """
-SELECT n.nspname, c.relname, t.tgname
-FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE NOT t.tgisinternal AND t.tgenabled = 'A' AND n.nspname IN ('shop', 'images')
-"""
 _VERSION_DIGITS = 20
 _TRIES = 5
-
-
-class BackupRefused(PermanentFailure):
-    """The place is taken, the backup is not whole or another's, or there is something where it would be restored."""
-
-
-class BackupFailed(TransientFailure):
-    """A program of PostgreSQL's did not do its work, a database does not answer, or a disk does not."""
-
-
-@dataclass(frozen=True)
-class Databases:
-    """PostgreSQL's databases, as their owner reaches them.
-
-    Args:
-        programs: folder with pg_dump and pg_restore.
-        platform: DSN of the shop and the states.
-        models: DSN of MLflow's; None without it.
-        artifacts: folder of MLflow's files.
-    """
-
-    programs: Path
-    platform: str
-    models: str | None = None
-    artifacts: Path | None = None
 
 
 @dataclass
@@ -148,15 +110,14 @@ class Backups:
             self._told(spec.name, number, len(specs) + 2)
             self._back_up_table(folder, spec.name, made)
         self._told("PostgreSQL", len(specs), len(specs) + 2)
-        if self._databases is not None:
-            self._dump(folder, SHOP, self._databases.platform, ("--data-only", *_DUMPED), made)
-            if self._databases.models is not None:
-                self._dump(folder, MODELS, self._databases.models, ("--no-owner", "--no-privileges"), made)
-        self._told("models", len(specs) + 1, len(specs) + 2)
-        for path in self._artifacts():
-            with path.open("rb") as source:
-                name = path.relative_to(self._databases.artifacts).as_posix()  # type: ignore[union-attr, arg-type]
-                self._seal(folder, f"artifacts/{name}.sealed", source, made)
+        if (databases := self._databases) is not None:
+            for place in databases.dumps:
+                with databases.dumped(place) as source:
+                    self._seal(folder, f"{place}.sealed", source, made)
+            self._told("models", len(specs) + 1, len(specs) + 2)
+            for name, path in databases.files():
+                with path.open("rb") as source:
+                    self._seal(folder, f"artifacts/{name}.sealed", source, made)
         said = json.dumps(made.__dict__).encode()
         seal_file(io.BytesIO(said), folder / MANIFEST, MANIFEST, self._platform_key())
         self._told("done", len(specs) + 2, len(specs) + 2)
@@ -204,25 +165,17 @@ class Backups:
         if there := [name for name in done.manifest.tables if self._lake.exists(name)]:
             raise BackupRefused(
                 f"The lake at {self._lake.root} has {', '.join(there[:3])}{' and others' * (len(there) > 3)} already. "
-                f"{_EMPTY}"
+                f"{EMPTY}"
             )
-        self._refuse_rows()
+        if self._databases is not None:
+            self._databases.insist_on_nothing()
         tables = list(done.manifest.tables)
         for number, name in enumerate(reversed(tables)):  # bronze first: what is made of it finds it there
             self._told(name, number, len(tables) + 2)
             self._restore_table(folder, name, done)
         self._told("PostgreSQL", len(tables), len(tables) + 2)
         if self._databases is not None:
-            self._load_shop(folder, self._databases.platform)
-            if self._databases.models is not None and MODELS in done.manifest.files:
-                self._load(folder, MODELS, self._databases.models, ("--no-owner", "--role=mlflow"))
-        self._told("models", len(tables) + 1, len(tables) + 2)
-        for place in done.manifest.files:
-            if place.startswith("artifacts/") and self._databases is not None and self._databases.artifacts is not None:
-                target = self._databases.artifacts / place.removeprefix("artifacts/").removesuffix(".sealed")
-                target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                with target.open("wb") as file:
-                    open_file(folder / place, place, self._key_of, file)
+            self._restore_databases(folder, self._databases, done.manifest)
         self._told("done", len(tables) + 2, len(tables) + 2)
         return done
 
@@ -309,70 +262,19 @@ class Backups:
         if gone or dark & named:
             self._lake.replace_files(handle, spec, [], gone | (dark & named), info={"darkroom": "restore: dark days"})
 
+    def _restore_databases(self, folder: Path, databases: Databases, made: Manifest) -> None:
+        for place in databases.dumps:
+            if f"{place}.sealed" in made.files:
+                with tempfile.TemporaryFile() as held:
+                    open_file(folder / f"{place}.sealed", f"{place}.sealed", self._key_of, held)
+                    held.seek(0)
+                    databases.load(place, held)
+        for place in [place for place in made.files if place.startswith("artifacts/")]:
+            with databases.written(place.removeprefix("artifacts/").removesuffix(".sealed")) as target:
+                open_file(folder / place, place, self._key_of, target)
+
     def _seal(self, folder: Path, place: str, source: Any, made: Manifest) -> None:
         made.files[place] = seal_file(source, folder / place, place, self._platform_key())
-
-    def _artifacts(self) -> list[Path]:
-        root = self._databases.artifacts if self._databases is not None else None
-        return sorted(path for path in root.rglob("*") if path.is_file()) if root is not None and root.is_dir() else []
-
-    def _dump(self, folder: Path, place: str, dsn: str, options: Sequence[str], made: Manifest) -> None:
-        with self._program("pg_dump", "--format=custom", f"--dbname={dsn}", *options) as said:
-            self._seal(folder, place, said, made)
-
-    def _load(self, folder: Path, place: str, dsn: str, options: Sequence[str]) -> None:
-        with tempfile.TemporaryFile() as held:
-            open_file(folder / place, place, self._key_of, held)
-            held.seek(0)
-            whole = ("--single-transaction", "--exit-on-error", f"--dbname={dsn}", *options)
-            with self._program("pg_restore", *whole, given=held):
-                pass
-
-    def _load_shop(self, folder: Path, dsn: str) -> None:
-        """The shop's rows as they were, past the triggers that would record them as changes of today."""
-        from psycopg import sql
-
-        with _connected(dsn) as connection:
-            # pg_restore switches triggers on again, but not as firmly: those that fire for everybody are put back.
-            firm = connection.execute(_FIRM_TRIGGERS).fetchall()
-            # The row by which a new shop tells its record of changes from another's: the backup has its own.
-            connection.execute("ALTER TABLE shop.change_record DISABLE TRIGGER ALL")
-            connection.execute("DELETE FROM shop.change_record")
-        self._load(folder, SHOP, dsn, ("--data-only", "--disable-triggers"))
-        with _connected(dsn) as connection:
-            for schema, table, trigger in firm:
-                names = map(sql.Identifier, (schema, table, trigger))
-                connection.execute(sql.SQL("ALTER TABLE {}.{} ENABLE ALWAYS TRIGGER {}").format(*names))
-
-    @contextmanager
-    def _program(self, name: str, *arguments: str, given: Any = None) -> Iterator[Any]:
-        """What a program of PostgreSQL's says; no secret is on its command line, for the DSN names files."""
-        folder = self._databases.programs if self._databases is not None else Path()
-        line = (str(folder / name), *arguments)
-        with tempfile.TemporaryFile() as errors:
-            program = subprocess.Popen(line, stdin=given or subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)
-            try:
-                yield program.stdout
-                program.communicate()
-            finally:
-                program.kill()
-                program.wait()
-            if program.returncode != 0:
-                errors.seek(0)
-                said = errors.read().decode(errors="replace").strip().splitlines()
-                raise BackupFailed(f"{name} ended with {program.returncode}: {said[-1] if said else 'it said nothing'}")
-
-    def _refuse_rows(self) -> None:
-        if self._databases is None:
-            return
-        with _connected(self._databases.platform) as connection:
-            for name in _FILLED:
-                if connection.execute(_first_of(name)).fetchone() is not None:
-                    raise BackupRefused(f"{'.'.join(name)} has rows already. {_EMPTY}")
-        if self._databases.models is not None:
-            with _connected(self._databases.models) as connection:
-                if connection.execute("SELECT 1 FROM pg_tables WHERE schemaname = 'public' LIMIT 1").fetchone():
-                    raise BackupRefused(f"MLflow's database has tables already. {_EMPTY}")
 
     def _platform_key(self) -> bytes:
         return self._keys.platform_secret()
@@ -410,26 +312,6 @@ def _said(what: str) -> Iterator[None]:
         raise
     except STORAGE_ERRORS as error:
         raise BackupFailed(f"{what}: {first_line(error)}.") from error
-
-
-@contextmanager
-def _connected(dsn: str) -> Iterator[psycopg.Connection]:
-    import psycopg
-
-    try:
-        connection = psycopg.connect(dsn, connect_timeout=10)
-    except psycopg.OperationalError as error:
-        raise BackupFailed(
-            f"PostgreSQL does not answer ({first_line(error)}): `darkroom up --only postgres` starts it alone."
-        ) from error
-    with connection:
-        yield connection
-
-
-def _first_of(name: tuple[str, str]) -> Any:
-    from psycopg import sql
-
-    return sql.SQL("SELECT 1 FROM {} LIMIT 1").format(sql.Identifier(*name))
 
 
 def _is_there(filesystem: pyarrow.fs.FileSystem, path: str) -> bool:

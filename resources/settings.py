@@ -9,16 +9,16 @@ that holds it.
 from __future__ import annotations
 
 import getpass
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from resources.settings_compute import ComputeSettings
+from resources.settings_keeping import KeepingSettings
 from resources.settings_people import PeopleSettings
 
 MEBIBYTE = 1024 * 1024
@@ -28,7 +28,7 @@ class SettingsError(Exception):
     """A setting is unknown or has a value that cannot be; the message lists what would be valid."""
 
 
-class Settings(BaseSettings, PeopleSettings, ComputeSettings):
+class Settings(BaseSettings, PeopleSettings, ComputeSettings, KeepingSettings):
     """The settings of one Darkroom process. Each description says what a wrong value does."""
 
     model_config = SettingsConfigDict(env_prefix="DARKROOM_", extra="forbid", frozen=True, env_ignore_empty=True)
@@ -282,26 +282,6 @@ class Settings(BaseSettings, PeopleSettings, ComputeSettings):
         description="Folder with Kafka's jars; empty means jvm/target/kafka beside the source tree. A folder "
         "without them: `darkroom up` stops and says how to get them.",
     )
-    retention_days: Annotated[int, Field(ge=1, le=3650)] = Field(
-        default=7,
-        description="Days on which images and what is of a person are kept, their first among them; then they are "
-        "purged, everywhere and for good. It is the topics' retention.ms, too, set by `darkroom up`. Too high: disks "
-        "must hold so many days. Too low: at the next hour images are destroyed that somebody still wanted, and an "
-        "outage of landing that is longer loses records.",
-    )
-
-    searched: dict[str, str] = Field(
-        default_factory=dict,
-        description="Folders of this machine, by a name, that a purge's proof searches for bytes that should be gone: "
-        "`lake`, `kafka`, `postgres` and others. The stack names its own; empty: there is no proof, and the check says "
-        "so. Without the lake's, or with one that cannot be read: the check is red, with the reason.",
-    )
-
-    @field_validator("searched", mode="before")
-    @classmethod
-    def _folders_of_json(cls, value: object) -> object:
-        """As an argument it comes as in the environment."""
-        return json.loads(value) if isinstance(value, str) else value
 
     @property
     def lake_root(self) -> str:

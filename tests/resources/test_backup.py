@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 
 from resources import backup as module
-from resources.backup import MANIFEST, BackupFailed, BackupRefused, Backups, Databases
+from resources.backup import MANIFEST, Backups
+from resources.backup_databases import BackupFailed, BackupRefused, Databases
 from resources.key_objects import KeyUnavailable
 from resources.raw_search import search
 from resources.sealed_file import SealBroken
