@@ -21,11 +21,13 @@ KMS_PLATFORM = "darkroom key 1"
 _OBJECTS = {
     "READ": ("s3:GetObject",),
     "WRITE": ("s3:PutObject", "s3:AbortMultipartUpload"),
-    "REMOVE": ("s3:DeleteObject",),
+    "REMOVE": ("s3:DeleteObject", "s3:DeleteObjectVersion"),
 }
 _LAKE_KMS = {"READ": ("kms:Decrypt",), "WRITE": ("kms:GenerateDataKey", "kms:Decrypt"), "REMOVE": ()}
 _KEY_OBJECTS = {"OPEN": "READ", "SEAL": "WRITE", "DESTROY": "REMOVE"}
 _WITHOUT_TLS = {"Bool": {"aws:SecureTransport": "false"}}
+_VERSIONS = ("s3:ListBucketVersions", "s3:GetBucketVersioning")
+"""To see what a bucket keeps of objects that were removed or written over."""
 _KEYS_KMS = {"OPEN": ("kms:Decrypt",), "SEAL": ("kms:Encrypt",), "DESTROY": ()}
 
 
@@ -86,6 +88,8 @@ def _lake(identity: Identity) -> list[dict[str, Any]]:
                     {"StringLike": {"s3:prefix": [f"${{lake_prefix}}/{_below(table)}" for table in tables]}},
                 )
             )
+    if any("REMOVE" in right.allow for right in identity.lake):
+        found.append(_allow("LakeVersions", _VERSIONS, ["arn:aws:s3:::${lake_bucket}"]))
     if used:
         through = {"StringLike": {"kms:ViaService": "s3.*.amazonaws.com"}}
         found.append(_allow("LakeEncryption", sorted(used), ["${lake_kms_key}"], through))
@@ -104,6 +108,8 @@ def _keys(identity: Identity) -> list[dict[str, Any]]:
     if "OPEN" in identity.keys:
         prefix = {"StringLike": {"s3:prefix": ["${keys_prefix}/*"]}}
         found.append(_allow("KeysList", ("s3:ListBucket",), ["arn:aws:s3:::${keys_bucket}"], prefix))
+    if "DESTROY" in identity.keys:
+        found.append(_allow("KeysVersions", _VERSIONS, ["arn:aws:s3:::${keys_bucket}"]))
     if used:
         platform = {"StringEquals": {"kms:EncryptionContext:platform": KMS_PLATFORM}}
         found.append(_allow("KeysWrapping", sorted(used), ["${keys_kms_key}"], platform))

@@ -15,7 +15,7 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -84,10 +84,14 @@ class DayDestroyed(PermanentFailure):
 class KeyObjects:
     """JSON objects by path below one root. Every failure of the store is `KeyUnavailable`."""
 
-    def __init__(self, root: str, options: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, root: str, options: Mapping[str, Any] | None = None, forget: Callable[[str], object] | None = None
+    ) -> None:
         """Nothing is read here. `root` is a folder, or a URL that obstore knows (file, s3, gs, az); `options` are
-        keyword arguments of obstore's store there."""
+        keyword arguments of obstore's store there; `forget` deletes the older versions of objects whose path begins so,
+        where the place keeps such."""
         self.root = root
+        self._forget = forget
         self._options = dict(options or {})
         parts = urlsplit(root)
         self._folder = Path(unquote(parts.path)) if parts.scheme == "file" else None if "://" in root else Path(root)
@@ -170,6 +174,7 @@ class KeyObjects:
         except (BaseError, OSError) as error:
             raise self._away("replace", path, error) from error
         self._settle(path)
+        self.forget_versions(path)
         return True
 
     @contextmanager
@@ -187,6 +192,16 @@ class KeyObjects:
             yield
         finally:
             os.close(lock)
+
+    def forget_versions(self, prefix: str) -> None:
+        """Delete the older versions of objects whose path begins so: a bucket may keep what was written over."""
+        if self._forget is None:
+            return
+        try:
+            self._forget(prefix)
+        except Exception as error:
+            # botocore's errors have no base in common, and it is imported only where there is a bucket.
+            raise self._away("delete older versions of", prefix, error) from error
 
     def delete(self, path: str) -> None:
         """Remove an object that nothing refers to; one that is gone already is no error."""

@@ -233,6 +233,7 @@ class KeyRecords:
                     for file in self._objects.names(below):
                         self._objects.delete(f"{below}/{file}")
                         count += 1
+                    self._objects.forget_versions(f"{below}/")
         return count
 
     def key_names(self, day: date, pseudonym: str) -> list[str]:
@@ -280,6 +281,7 @@ class KeyRecords:
         if not who.strip():
             raise ValueError(f"Who destroys {name} must be said; an empty name was given.")
         if document and (before := self._tombstone(document, path)):
+            self._objects.forget_versions(path)  # whoever put the tombstone there may have been stopped before that
             return before
         when = self._now().astimezone(UTC)
         self._objects.replace(path, {"kind": kind, "name": name, "destroyed_at": when.isoformat(), "destroyed_by": who})

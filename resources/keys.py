@@ -13,6 +13,7 @@ who loses it loses the images.
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from resources.key_objects import MARK, DayDestroyed, KeyDestroyed, KeyObjects, 
 from resources.key_provider import CustomerKey, KeyProvider, LocalKeyProvider
 from resources.key_records import KeyRecords, Tombstone, data_path, day_path, pointer_path
 from resources.key_trail import key_trail
-from resources.object_storage import storage_of
+from resources.object_storage import S3_SCHEMES, Storage, storage_of
 from resources.settings import Settings
 from transforms.names import ID, PSEUDONYM, DataKey, KeyName
 
@@ -317,7 +318,14 @@ def open_key_store(settings: Settings, now: Callable[[], datetime] = lambda: dat
 def key_objects(settings: Settings) -> KeyObjects:
     """The objects of the key store that the settings name; nothing is read yet."""
     storage = storage_of(settings, settings.keys_root)
-    return KeyObjects(settings.keys_root, storage.object_options() if storage.remote else None)
+    forget = _forgetting(storage) if storage.scheme in S3_SCHEMES else None
+    return KeyObjects(settings.keys_root, storage.object_options() if storage.remote else None, forget)
+
+
+def _forgetting(storage: Storage) -> Callable[[str], object]:
+    """What deletes older versions in a bucket; it asks once whether there are any."""
+    versioned = functools.cache(storage.versioned)
+    return lambda prefix: storage.forget_versions(prefix) if versioned() else None
 
 
 def customer_key(

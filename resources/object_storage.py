@@ -27,6 +27,8 @@ from resources.failures import PermanentFailure
 if TYPE_CHECKING:
     from resources.settings import Settings
 
+_NO_VERSIONS = ("NotImplemented", "MethodNotAllowed")
+"""What servers answer that know no versions."""
 S3_SCHEMES = ("s3", "s3a")
 SCHEMES = (*S3_SCHEMES, "az", "gs")
 CONNECT_SECONDS, ANSWER_SECONDS = 5, 30
@@ -142,6 +144,41 @@ class Storage:
                 response_checksum_validation="when_required",
             ),
         )
+
+    def versioned(self) -> bool:
+        """Whether the bucket keeps, or kept, older versions of its objects; False off S3 and where a server has none.
+
+        Raises:
+            botocore.exceptions.ClientError, BotoCoreError: the bucket does not say.
+        """
+        from botocore.exceptions import ClientError
+
+        if self.scheme not in S3_SCHEMES:
+            return False
+        try:
+            # "Suspended" keeps what it had.
+            return "Status" in self.client().get_bucket_versioning(Bucket=urlsplit(self.root).netloc)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _NO_VERSIONS:
+                return False
+            raise
+
+    def forget_versions(self, prefix: str) -> int:
+        """Delete every version but the present one of each object whose path below the root begins so, and the markers
+        of deleted ones. Returns how many.
+
+        Raises:
+            botocore.exceptions.ClientError, BotoCoreError: the bucket refuses or is away; some may be gone.
+        """
+        client, parts = self.client(), urlsplit(self.root)
+        below = f"{parts.path.strip('/')}/{prefix}".lstrip("/")
+        count = 0
+        for page in client.get_paginator("list_object_versions").paginate(Bucket=parts.netloc, Prefix=below):
+            old = [one for one in page.get("Versions", []) if not one["IsLatest"]]
+            for one in [*old, *page.get("DeleteMarkers", [])]:
+                client.delete_object(Bucket=parts.netloc, Key=one["Key"], VersionId=one["VersionId"])
+                count += 1
+        return count
 
     def filesystem(self, uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
         """Arrow's file system, and the path in it, of something below the root."""

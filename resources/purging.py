@@ -10,8 +10,8 @@ What is over is told by records, not by a day's name alone: a day lives as long 
 clocks have to agree, this process's and PostgreSQL's, before anything is destroyed.
 
 Limits: Kafka's disk keeps bytes until the segment that they lie in is closed and behind the low watermark. A version of
-a table from before the purge can no longer be read where it needs a file of a purged day. Old versions of a bucket's
-objects are the bucket's own matter (docs/retention.md).
+a table from before the purge can no longer be read where it needs a file of a purged day. What a bucket with versions
+keeps of a purge that was stopped is left to its lifecycle rule (docs/retention.md).
 """
 
 from __future__ import annotations
@@ -161,6 +161,7 @@ class Purge:
                 done.rows[spec.name] = rows
         for spec in PURGED:
             done.files += self._sweep(spec, removed[spec.name], kept)
+        done.files += self._forget_versions(due)
         last = self._now().astimezone(UTC).date() - timedelta(days=self._settings.retention_days)
         done.states = self._status.forget(last, kept)
         done.key_files = self._life.clear_days()
@@ -280,6 +281,20 @@ class Purge:
                 filesystem.delete_file(info.path)
                 count += 1
         return count
+
+    def _forget_versions(self, due: Sequence[date]) -> int:
+        """Delete what a bucket with versions keeps of the files of purged days. Returns how many versions."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        from resources.lake_failures import answered
+
+        storage = self._lake.storage
+        try:
+            if not due or not storage.versioned():
+                return 0
+            return sum(storage.forget_versions(f"{spec.name}/day={day}/") for spec in PURGED for day in due)
+        except (BotoCoreError, ClientError) as error:
+            raise answered(storage.root, "delete older versions of purged files", error) from error
 
 
 def _day_files(
