@@ -143,11 +143,11 @@ class KeyObjects:
         """Write the object over whatever stands there."""
         self.require_store()
         with self._alone(path):
-            self._put(path, document, "overwrite")
+            self._put(path, document, "overwrite", True)
 
-    def exchange(self, path: str, document: Mapping[str, Any], was: Mapping[str, Any]) -> bool:
+    def exchange(self, path: str, document: Mapping[str, Any], was: Mapping[str, Any], *, forget: bool = True) -> bool:
         """Write the object over the one that was read as `was`; False where another stands there by now, and nothing
-        was changed.
+        was changed. `forget=False` leaves older versions to who may delete them.
 
         In a folder by a lock that every `replace` and `exchange` takes; on object storage by a put on condition that
         the object is still the same (If-Match).
@@ -164,9 +164,9 @@ class KeyObjects:
             if stands != was:
                 return False
             same = {name: str(version[name]) for name in ("e_tag", "version") if version[name] is not None}
-            return self._put(path, document, "overwrite" if self._folder is not None else same)
+            return self._put(path, document, "overwrite" if self._folder is not None else same, forget)
 
-    def _put(self, path: str, document: Mapping[str, Any], mode: Any) -> bool:
+    def _put(self, path: str, document: Mapping[str, Any], mode: Any, forget: bool) -> bool:
         try:
             self._opened().put(path, json.dumps(document).encode(), mode=mode)
         except PreconditionError:
@@ -174,7 +174,8 @@ class KeyObjects:
         except (BaseError, OSError) as error:
             raise self._away("replace", path, error) from error
         self._settle(path)
-        self.forget_versions(path)
+        if forget:
+            self.forget_versions(path)
         return True
 
     @contextmanager

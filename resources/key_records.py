@@ -168,6 +168,7 @@ class KeyRecords:
                 raise self._foreign(path, document)
             wrapped = self._provider.wrap(material, kind, name)
             if wrapped["wrapped_by"] == document["wrapped_by"]:
+                self._objects.forget_versions(path)
                 return False
             # Of somebody who destroys the day meanwhile, the tombstone stands.
             if self._objects.exchange(path, {**document, **wrapped}, document):
@@ -255,7 +256,8 @@ class KeyRecords:
         # A rotation that has looked at all days before this one was there would leave it under a key that is erased.
         while not self._provider.wraps_so(wrapped):
             wrapped = self._provider.wrap(material, "day", day.isoformat())
-            if not self._objects.exchange(day_path(day), {**document, **wrapped}, document):
+            # Who seals may delete no version; the next rotation does.
+            if not self._objects.exchange(day_path(day), {**document, **wrapped}, document, forget=False):
                 return  # somebody else has wrapped it anew, or destroyed it
             document = {**document, **wrapped}
 

@@ -99,6 +99,21 @@ def test_a_key_that_was_destroyed_before_its_versions_went_loses_them_by_destroy
     assert b"destroyed_at" in left["body"]
 
 
+def test_a_rotation_leaves_no_version_of_what_the_former_key_wrapped(cloud: Aws, tmp_path: Path) -> None:
+    client = bucket(cloud, "keys-rotated")
+    settings = settings_of(cloud, tmp_path, keys="s3://keys-rotated/keys")
+    store = open_key_store(settings)
+    store.initialise()
+    key = store.current_key(DAY, WHO)
+    life = KeyLife(settings, "the owner", "yearly", wait=lambda seconds: None)
+    former = life.customer().id
+    assert DAY.isoformat() in list(life.rotate())
+    left = versions(client, "keys-rotated")
+    assert all(one["IsLatest"] for one in left)
+    assert not [one["Key"] for one in left if former.encode() in one["body"]]
+    assert open_key_store(settings).open_key(key.name) == key
+
+
 class Remote(Stage):
     """A stage whose tables, two of them, lie in a bucket that keeps versions."""
 
