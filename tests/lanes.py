@@ -5,8 +5,8 @@ others. It rests on pytest-xdist: one worker runs all of the stack's tests in or
 one by one, and both share what is left when one is done. In one process (`pytest` as it is) there are no lanes, and the
 order is the usual one.
 
-A test that measures CPU, memory or short times, or starts a second whole stack, is marked `alone`: it runs at the end
-of the stack's lane, under a lock that no other test shares.
+A test that measures CPU, memory or short times is marked `alone`: it runs at the end of the stack's lane, under a lock
+that no other test shares. One that starts a stack of its own (`own_stack`) is of the other lane, for balance.
 
 The workers write down which test is of which lane, for xdist's own groups travel in a test's id, which pytest 9.2 no
 longer lets it change: with `--dist loadgroup` nothing is grouped, and nothing says so.
