@@ -109,7 +109,10 @@ def test_its_line_to_java_is_open_to_nobody_else(session: Session, tmp_path: Pat
 
 
 def test_its_command_lines_and_what_is_left_on_the_disk_tell_no_property(session: Session) -> None:
-    lines = [" ".join(process.cmdline()) for process in session.all if process.is_running()]
+    lines = []
+    for process in session.all:
+        with contextlib.suppress(psutil.NoSuchProcess):  # a worker of Spark's that has ended, or not been waited for
+            lines.append(" ".join(process.cmdline()))
     assert any("io.darkroom.spark.Gateway" in line for line in lines)
     (folder,) = {Path(word).parent for line in lines for word in line.split() if word.endswith("/spark.properties")}
     assert not folder.exists()
@@ -117,7 +120,7 @@ def test_its_command_lines_and_what_is_left_on_the_disk_tell_no_property(session
 
 
 def test_java_ends_with_a_python_that_is_killed(session: Session) -> None:
-    java = [process for process in session.all if "java" in process.name()]
+    java = [process for process in session.all if process.is_running() and "java" in process.name()]
     assert java
     session.process.send_signal(signal.SIGKILL)
     _, alive = psutil.wait_procs(java, timeout=20)
