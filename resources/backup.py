@@ -124,7 +124,7 @@ class Backups:
         return made
 
     def look(self, folder: Path) -> Manifest:
-        """What a backup holds; every file is there and has its size.
+        """What a backup holds, once it is known that every file of it is there; what is in them is not looked at.
 
         Raises:
             BackupRefused: it is not whole, or no backup.
@@ -223,7 +223,7 @@ class Backups:
         store = self._store()
         places = [place for place in done.manifest.files if place.startswith(f"lake/{name}/")]
         log = sorted(place for place in places if f"/{_LOG}/" in place)
-        dark: set[str] = set()
+        dark = 0
         for place in [*(place for place in places if place not in log), *log]:
             path = place.removeprefix(f"lake/{name}/").removesuffix(".sealed")
             try:
@@ -234,11 +234,11 @@ class Backups:
                     with self._lake.named(f"write a file of table {name}"):
                         store.put(f"{name}/{path}", held)
             except DayDestroyed:
-                dark.add(path)
-        self._take_out(name, dark)
+                dark += 1
+        self._take_out_absent(name)
         done.tables.append(name)
         if dark:
-            done.dark[name] = len(dark)
+            done.dark[name] = dark
 
     def _store(self) -> ObjectStore:
         """The lake's root as objects, each put whole or not at all."""
@@ -249,18 +249,18 @@ class Backups:
             return from_url(storage.root, **storage.object_options())
         return LocalStore(storage.root, mkdir=True)
 
-    def _take_out(self, name: str, dark: set[str]) -> None:
-        """Rows whose file stayed dark, or was not taken along because its day was: the table must not name them."""
+    def _take_out_absent(self, name: str) -> None:
+        """Files of days that are dark, then or now, were not brought along: the table must not name them."""
         from resources.lake_log import files_of
 
-        handle = self._lake.open(name)
-        spec = next(spec for spec in (*KEPT, *PURGED) if spec.name == name)
-        named = {file["path"] for file in files_of(handle)}
+        if name not in _OF_A_DAY:
+            return
+        handle, spec = self._lake.open(name), next(spec for spec in PURGED if spec.name == name)
         filesystem, root = self._lake.storage.filesystem(self._lake.uri(name))
-        days = {file["path"]: file.get("partition.day") for file in files_of(handle)}
-        gone = {path for path in named if isinstance(days[path], date) and not _is_there(filesystem, f"{root}/{path}")}
-        if gone or dark & named:
-            self._lake.replace_files(handle, spec, [], gone | (dark & named), info={"darkroom": "restore: dark days"})
+        paths = {file["path"] for file in files_of(handle)}
+        absent = {path for path in paths if not _is_there(filesystem, f"{root}/{path}")}
+        if absent:
+            self._lake.replace_files(handle, spec, [], absent, info={"darkroom": "restore: dark days"})
 
     def _restore_databases(self, folder: Path, databases: Databases, made: Manifest) -> None:
         for place in databases.dumps:

@@ -103,8 +103,8 @@ def no_byte_of_it_is_left(context: dg.AssetCheckExecutionContext, retention: Ret
 
     with told_to_dagster(context), retention.open() as purge:
         proof = retention.proof()
-        living = [one for one in purge.living() if one not in {day.day for day in purge.days()}]
-        report = proof.after(_looked_for(context.instance), living)
+        past = {one.day for one in purge.days()}
+        report = proof.after(_looked_for(context.instance), [day for day in purge.living() if day not in past])
     if not proof.searches:
         return dg.AssetCheckResult(
             passed=False,
