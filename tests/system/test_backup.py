@@ -14,6 +14,7 @@ import pytest
 from deltalake import DeltaTable
 from psycopg import sql
 
+from cli.settle import wait_until_settled
 from resources.backup import Backups
 from resources.keys import open_key_store
 from resources.lake import open_lake
@@ -22,6 +23,7 @@ from resources.raw_search import search
 from resources.records import records_of
 from stack.state import stack_settings
 from tests.live_stack import LiveStack, run_darkroom, tear_down
+from tests.system.history import png
 from transforms.tables import RAW_IMAGES
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
@@ -45,6 +47,10 @@ def moved(stack: LiveStack) -> Iterator[Moved]:
     area.chmod(0o711)
     folder, home = area / "backup", area / "home"
     try:
+        # By itself, too, there is an image to bring back.
+        (area / "one.png").write_bytes(png(20_261_128))
+        stack.run("send", str(area / "one.png"))
+        wait_until_settled(stack.settings("operator"), stack.dagster(), 180)
         stack.run("backup", str(folder))
         home.mkdir(mode=0o700)
         shutil.copytree(stack.home / "keys", home / "keys")
@@ -61,6 +67,15 @@ def shop_rows(home: Path, table: str) -> list[tuple[object, ...]]:
     with psycopg.connect(stack_settings(home, "admin").postgres_dsn) as connection:
         query = sql.SQL("SELECT t::text FROM {} t ORDER BY 1").format(sql.Identifier("shop", table))
         return connection.execute(query).fetchall()
+
+
+def triggers(home: Path) -> list[tuple[str, str, str]]:
+    """Table, name and firmness of every trigger of the shop's."""
+    with psycopg.connect(stack_settings(home, "admin").postgres_dsn) as connection:
+        return connection.execute(
+            "SELECT tgrelid::regclass::text, tgname, tgenabled::text FROM pg_trigger JOIN pg_class ON tgrelid = "
+            "pg_class.oid WHERE NOT tgisinternal AND relnamespace = 'shop'::regnamespace ORDER BY 1, 2"
+        ).fetchall()
 
 
 def test_the_lake_is_what_it_was_at_the_versions_of_the_backup_and_its_images_open(
@@ -87,11 +102,14 @@ def test_the_shop_is_what_it_was_and_guards_its_history_as_before(stack: LiveSta
     for table in SHOP:
         assert shop_rows(moved.home, table) == shop_rows(stack.home, table), table
     assert shop_rows(moved.home, "change_record"), "and not the one that a new shop begins with"
+    assert triggers(moved.home) == triggers(stack.home)
+    assert "A" in {enabled for _, _, enabled in triggers(moved.home)}, "some fire for everybody"
+    filled = [name for name in ("change_record", "changes") if shop_rows(moved.home, name)]
     with psycopg.connect(stack_settings(moved.home, "admin").postgres_dsn) as connection:
-        for statement in ("DELETE FROM shop.change_record", "DELETE FROM shop.changes"):
+        for statement in (f"DELETE FROM shop.{name}" for name in filled):  # a row's trigger needs a row
             with pytest.raises(psycopg.errors.RestrictViolation), connection.transaction():
                 connection.execute("SET session_replication_role = replica")
-                connection.execute(statement)
+                connection.execute(statement)  # type: ignore[arg-type]
 
 
 def test_the_models_are_there(stack: LiveStack, moved: Moved) -> None:
