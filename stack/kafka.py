@@ -24,7 +24,9 @@ from resources.settings import MEBIBYTE, Settings
 from stack.errors import StackError
 from stack.paths import Layout, write_private
 
-HEAP = "256m"
+HEAP = "512m"
+"""The broker unpacks what a producer packed before it looks at its size: 60 MiB take up to 130 MiB of it for a moment.
+What unpacks to more than fits ends the broker, which the supervisor starts again; only who may write can send that."""
 _OAUTH = "org.apache.kafka.common.security.oauthbearer"
 
 LOG4J = """\
