@@ -23,8 +23,9 @@ _OBJECTS = {
     "WRITE": ("s3:PutObject", "s3:AbortMultipartUpload"),
     "REMOVE": ("s3:DeleteObject", "s3:DeleteObjectVersion"),
 }
-_LAKE_KMS = {"READ": ("kms:Decrypt",), "WRITE": ("kms:GenerateDataKey", "kms:Decrypt"), "REMOVE": ()}
-_KEY_OBJECTS = {"OPEN": "READ", "SEAL": "WRITE", "DESTROY": "REMOVE"}
+_S3_KMS = {"READ": ("kms:Decrypt",), "WRITE": ("kms:GenerateDataKey", "kms:Decrypt"), "REMOVE": ()}
+_KEY_OBJECTS = {"OPEN": ("READ",), "SEAL": ("WRITE",), "DESTROY": ("READ", "WRITE", "REMOVE")}
+"""Who destroys reads what stands and puts a tombstone in its place; it unwraps nothing."""
 _WITHOUT_TLS = {"Bool": {"aws:SecureTransport": "false"}}
 _VERSIONS = ("s3:ListBucketVersions", "s3:GetBucketVersioning")
 """To see what a bucket keeps of objects that were removed or written over."""
@@ -59,19 +60,17 @@ def bucket_policies() -> dict[str, dict[str, Any]]:
 
 
 def _document(identity: Identity) -> dict[str, Any]:
-    statements = [*_lake(identity), *_keys(identity)]
+    statements = [*_lake(identity), *_keys(identity), *_encryption(identity)]
     statements.append(_deny("NothingInTheClear", ["s3:*"], ["*"], _WITHOUT_TLS))
     return {"Version": "2012-10-17", "Statement": statements}
 
 
 def _lake(identity: Identity) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    used: set[str] = set()
     for verb, actions in _OBJECTS.items():
         tables = sorted({right.tables for right in identity.lake if verb in right.allow})
         if not tables:
             continue
-        used |= set(_LAKE_KMS[verb])
         found.append(
             _allow(
                 f"Lake{verb.title()}",
@@ -90,10 +89,16 @@ def _lake(identity: Identity) -> list[dict[str, Any]]:
             )
     if any("REMOVE" in right.allow for right in identity.lake):
         found.append(_allow("LakeVersions", _VERSIONS, ["arn:aws:s3:::${lake_bucket}"]))
-    if used:
-        through = {"StringLike": {"kms:ViaService": "s3.*.amazonaws.com"}}
-        found.append(_allow("LakeEncryption", sorted(used), ["${lake_kms_key}"], through))
     return found
+
+
+def _encryption(identity: Identity) -> list[dict[str, Any]]:
+    """The key that the objects of both buckets are encrypted with, which S3 asks for in this identity's name."""
+    verbs = {verb for right in identity.lake for verb in right.allow}
+    verbs |= {verb for right in identity.keys for verb in _KEY_OBJECTS[right]}
+    used = sorted({action for verb in verbs for action in _S3_KMS[verb]})
+    through = {"StringLike": {"kms:ViaService": "s3.*.amazonaws.com"}}
+    return [_allow("ObjectEncryption", used, ["${lake_kms_key}"], through)] if used else []
 
 
 def _keys(identity: Identity) -> list[dict[str, Any]]:
@@ -104,8 +109,9 @@ def _keys(identity: Identity) -> list[dict[str, Any]]:
             continue
         used |= set(_KEYS_KMS[verb])
         where = ["arn:aws:s3:::${keys_bucket}/${keys_prefix}/*"]
-        found.append(_allow(f"Keys{verb.title()}", _OBJECTS[_KEY_OBJECTS[verb]], where))
-    if "OPEN" in identity.keys:
+        actions = [action for one in _KEY_OBJECTS[verb] for action in _OBJECTS[one]]
+        found.append(_allow(f"Keys{verb.title()}", actions, where))
+    if "OPEN" in identity.keys or "DESTROY" in identity.keys:
         prefix = {"StringLike": {"s3:prefix": ["${keys_prefix}/*"]}}
         found.append(_allow("KeysList", ("s3:ListBucket",), ["arn:aws:s3:::${keys_bucket}"], prefix))
     if "DESTROY" in identity.keys:

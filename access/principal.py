@@ -13,8 +13,10 @@ RESERVED_SUBJECTS = frozenset(
         "admin",
         "broker",
         "dagster",
+        "developing",
         "directory",
         "gateway",
+        "learning",
         "mlflow",
         "operator",
         "postgres",
@@ -22,6 +24,7 @@ RESERVED_SUBJECTS = frozenset(
         "shop",
         "signin",
         "streams",
+        "upkeep",
         "uploads",
     }
 )

@@ -12,6 +12,7 @@ import dagster as dg
 from pydantic import Field
 
 from resources.settings import Settings, load_settings
+from resources.settings_identities import Acting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,15 +81,16 @@ class KafkaResource(dg.ConfigurableResource):
 
 
 class KeysResource(dg.ConfigurableResource):
-    """The key store: opens data keys for developing."""
+    """The key store, as an identity that may open keys: `developing`, or `learning`."""
 
     settings: dg.ResourceDependency[SettingsResource]
+    identity: Acting = Field(default="developing", description="Identity of the policy that opens.")
 
     def open(self) -> "KeyStore":
-        """A handle on the key store."""
+        """A handle on the key store; a key that the identity may not have raises KeyForbidden."""
         from resources.keys import open_key_store
 
-        return open_key_store(self.settings.load())
+        return open_key_store(self.settings.load().acting_as(self.identity))
 
 
 class StatusResource(dg.ConfigurableResource):
@@ -104,7 +106,7 @@ class StatusResource(dg.ConfigurableResource):
 
 
 class RetentionResource(dg.ConfigurableResource):
-    """The purge of days that are over."""
+    """The purge of days that are over, as the identity `upkeep`."""
 
     settings: dg.ResourceDependency[SettingsResource]
 
@@ -115,7 +117,7 @@ class RetentionResource(dg.ConfigurableResource):
         from resources.postgres import ImageStatus
         from resources.purging import Purge
 
-        settings = self.settings.load()
+        settings = self.settings.load().acting_as("upkeep")
         with ImageStatus(settings.postgres_dsn) as status:
             yield Purge(settings, open_lake(settings), status)
 
@@ -124,7 +126,7 @@ class RetentionResource(dg.ConfigurableResource):
         from resources.lake import open_lake
         from resources.purge_proof import Proof
 
-        settings = self.settings.load()
+        settings = self.settings.load().acting_as("upkeep")
         return Proof(settings, open_lake(settings))
 
 
@@ -132,6 +134,7 @@ class ComputeResource(dg.ConfigurableResource):
     """Where the work on images runs: processes with a memory and a time limit, or a cluster."""
 
     settings: dg.ResourceDependency[SettingsResource]
+    identity: Acting = Field(default="developing", description="Identity of the policy that opens there.")
 
     def open(self) -> "DecodePool":
         """A pool of decoding processes; close it after use."""
@@ -149,7 +152,7 @@ class ComputeResource(dg.ConfigurableResource):
         """
         from resources.compute import far_compute
 
-        return far_compute(self.settings.load(), lake, asset, context)
+        return far_compute(self.settings.load().acting_as(self.identity), lake, asset, context)
 
 
 class RegistryResource(dg.ConfigurableResource):
@@ -244,8 +247,10 @@ def resource_defs(overrides: dict[str, Any] | None = None) -> dict[str, dg.Confi
         "lake": LakeResource(settings=settings),
         "kafka": KafkaResource(settings=settings),
         "keys": KeysResource(settings=settings),
+        "learning_keys": KeysResource(settings=settings, identity="learning"),
         "status": StatusResource(settings=settings),
         "compute": ComputeResource(settings=settings),
+        "learning_compute": ComputeResource(settings=settings, identity="learning"),
         "registry": RegistryResource(settings=settings),
         "enforcement": EnforcementResource(settings=settings),
         "retention": RetentionResource(settings=settings),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from resources.audit import audited
 from resources.key_provider import Cmk
 from resources.key_records import Hold, KeyRecords, Tombstone
+from resources.key_rights import key_rights
 from resources.keys import customer_key, key_objects
 from transforms.retention import PURGED
 
@@ -45,7 +46,8 @@ class KeyLife:
         why: kept in the audit log.
         older: of KMS, keys that the configured one takes the place of.
 
-    Raises (every method): KeyUnavailable where store or key cannot say; AuditUnavailable, and then nothing was done.
+    Raises (every method): KeyUnavailable where store or key cannot say, and KeyForbidden of those where the policy does
+    not let this identity; AuditUnavailable, and then nothing was done.
     """
 
     def __init__(
@@ -61,13 +63,15 @@ class KeyLife:
         objects = key_objects(settings)
         self._customer = customer_key(settings, objects, now, older)
         self._records = KeyRecords(objects, self._customer, now)
+        self._rights = key_rights(settings)
         self._audit = settings.audit_log
         self._said = {"who": who, "why": why}
         self.who = who
         self._wait = wait
 
     def note(self, event: str, **facts: str) -> None:
-        """Say in the audit log what is about to be done, by whom and why."""
+        """Say in the audit log what is about to be done, by whom and why; whoever may not do it is refused before."""
+        self._rights.require("DESTROY")
         audited(self._audit, event, **facts, **self._said)
 
     def customer(self) -> Cmk:
@@ -142,6 +146,7 @@ class KeyLife:
 
     def clear_days(self) -> int:
         """Remove what lies under the keys of destroyed days, and opens nothing any more. Returns how many objects."""
+        self._rights.require("DESTROY")
         return self._records.clear_days()
 
     def destroy_all(self, days: int) -> Cmk:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resources.key_objects import KeyUnavailable
+from resources.key_rights import identity_of
 
 if TYPE_CHECKING:
     from resources.settings import Settings
@@ -67,4 +68,4 @@ class KeyTrail:
 
 def key_trail(settings: Settings) -> KeyTrail:
     """The trail of a process with these settings."""
-    return KeyTrail(settings.home / "logs" / TRAIL, settings.identity)
+    return KeyTrail(settings.home / "logs" / TRAIL, identity_of(settings))

@@ -17,6 +17,7 @@ import functools
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any, Protocol
 
@@ -25,6 +26,7 @@ from cachetools import TLRUCache
 from resources.key_objects import MARK, DayDestroyed, KeyDestroyed, KeyObjects, KeyUnavailable, UnknownKey
 from resources.key_provider import CustomerKey, KeyProvider, LocalKeyProvider
 from resources.key_records import KeyRecords, Tombstone, data_path, day_path, pointer_path
+from resources.key_rights import KeyRights, key_rights
 from resources.key_trail import key_trail
 from resources.object_storage import S3_SCHEMES, Storage, storage_of
 from resources.settings import Settings
@@ -79,6 +81,7 @@ class KeyStore:
         now: Callable[[], datetime],
         timer: Callable[[], float] = time.monotonic,
         opened: Callable[[str], None] = lambda key: None,
+        rights: KeyRights | None = None,
     ) -> None:
         """Nothing is read here.
 
@@ -90,12 +93,14 @@ class KeyStore:
             timer: seconds that the cache's age is measured in.
             opened: told each data key that is opened from the store, as day and suffix, before it is given out; where
                 it raises KeyUnavailable, the key is not.
+            rights: of whoever asks; none are all of them. What they do not allow raises KeyForbidden.
         """
         self._objects = objects
         self._records = KeyRecords(objects, provider, now)
         self._now = now
         self._timer = timer
         self._opened = opened
+        self._rights = rights or KeyRights("this process")
         self._lock = threading.Lock()
         self._forgotten = float("-inf")
         # By path of the record: (secret, day's key, data key, tombstone or a pointer's key name, read at).
@@ -117,6 +122,7 @@ class KeyStore:
 
     def platform_secret(self) -> bytes:
         """The 32 bytes that ids and pseudonyms are keyed with; one for all sites. Raises KeyUnavailable."""
+        self._rights.require("OPEN", "SEAL")
         if (held := self._cached(MARK)) is not None:
             return held[0]
         since = self._timer()
@@ -134,6 +140,7 @@ class KeyStore:
         """
         if not PSEUDONYM.fullmatch(pseudonym):
             raise ValueError(f"{pseudonym!r} is no pseudonym; one matches {PSEUDONYM.pattern}.")
+        self._rights.require("SEAL")
         pointer = pointer_path(day, pseudonym)
         if (pointed := self._cached(pointer)) is not None:
             held = self._cached(data_path(pointed[0]))
@@ -178,6 +185,7 @@ class KeyStore:
             KeyUnavailable: the store cannot say.
         """
         parsed = _parsed(name)
+        self._rights.require("OPEN")
         found = self._found(parsed)
         if isinstance(found, Tombstone):
             raise KeyDestroyed(name, found.when, found.who)
@@ -199,6 +207,7 @@ class KeyStore:
         from cryptography.hazmat.primitives.hashes import SHA256
         from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+        self._rights.require("OPEN")
         since = self._timer()
         record = self._records.day_record(day)
         if record is None:
@@ -217,6 +226,7 @@ class KeyStore:
             KeyUnavailable: the store cannot say; ask again, for it may or may not be destroyed.
         """
         parsed = _parsed(name)
+        self._rights.require("DESTROY")
         try:
             return self._records.destroy_key(parsed, who)
         finally:
@@ -228,6 +238,7 @@ class KeyStore:
         Raises:
             KeyUnavailable: the store cannot say; ask again, for it may or may not be destroyed.
         """
+        self._rights.require("DESTROY")
         below = f"data/{day.isoformat()}/"
         try:
             return self._records.destroy_day(day, who)
@@ -257,6 +268,7 @@ class KeyStore:
         """
         if not ID.fullmatch(id):
             raise ValueError(f"{id!r} is no image id; one matches {ID.pattern}.")
+        self._rights.require("DESTROY")
         note = {"kind": "erased", "name": id, "erased_at": self._now().isoformat(), "erased_by": who}
         self._objects.create(f"erased/{day.isoformat()}/{id}.json", note)
 
@@ -312,12 +324,13 @@ def open_key_store(settings: Settings, now: Callable[[], datetime] = lambda: dat
     """The key store that the settings name. Nothing is read yet, and nothing made (`initialise` does that)."""
     objects = key_objects(settings)
     customer, trail = customer_key(settings, objects, now), key_trail(settings)
-    return KeyStore(objects, customer, settings.key_cache_seconds, now=now, opened=trail)
+    rights = key_rights(settings)
+    return KeyStore(objects, customer, settings.key_cache_seconds, now=now, opened=trail, rights=rights)
 
 
 def key_objects(settings: Settings) -> KeyObjects:
     """The objects of the key store that the settings name; nothing is read yet."""
-    storage = storage_of(settings, settings.keys_root)
+    storage = replace(storage_of(settings, settings.keys_root), profile=settings.keys_profile)
     forget = _forgetting(storage) if storage.scheme in S3_SCHEMES else None
     return KeyObjects(settings.keys_root, storage.object_options() if storage.remote else None, forget)
 

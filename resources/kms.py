@@ -54,13 +54,17 @@ class KmsKeyProvider:
         region: empty for what the environment says.
         endpoint: of KMS, where it is not the region's own (a VPC endpoint); empty for that one.
         older: keys that it took the place of, and that unwrap still; see `darkroom keys rotate --from`.
+        profile: of AWS's configuration file, whose role asks; empty for that of the process.
     """
 
-    def __init__(self, key: str, region: str = "", endpoint: str = "", older: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, key: str, region: str = "", endpoint: str = "", older: tuple[str, ...] = (), profile: str = ""
+    ) -> None:
         self._key = key
         self._older = older
         self._region = region
         self._endpoint = endpoint
+        self._profile = profile
         self._lock = threading.Lock()
         self._made: Any = None
 
@@ -209,7 +213,7 @@ class KmsKeyProvider:
                 from botocore.config import Config
 
                 # A session of its own: the default one remembers whose credentials it found first.
-                self._made = boto3.session.Session().client(
+                self._made = boto3.session.Session(profile_name=self._profile or None).client(
                     "kms",
                     region_name=self._region or None,
                     endpoint_url=self._endpoint or None,
@@ -225,7 +229,9 @@ class KmsKeyProvider:
 
 def kms_provider(settings: Settings, older: tuple[str, ...] = ()) -> KmsKeyProvider:
     """The provider of these settings; nothing is asked yet."""
-    return KmsKeyProvider(settings.keys_kms_key, settings.aws_region, settings.kms_endpoint, older)
+    return KmsKeyProvider(
+        settings.keys_kms_key, settings.aws_region, settings.kms_endpoint, older, settings.keys_profile
+    )
 
 
 def key_id(arn: str) -> str:

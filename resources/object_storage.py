@@ -61,6 +61,7 @@ class Storage:
         region: empty for what the environment says.
         ca: PEM file of the authority that signed the endpoint's certificate.
         credentials: None for the role of this process.
+        profile: of AWS's configuration file, whose role asks where there are no credentials; empty for the process's.
         kms_key: key id or ARN that S3 encrypts every object with (SSE-KMS); empty for the bucket's default.
     """
 
@@ -70,6 +71,7 @@ class Storage:
     ca: Path | None = None
     credentials: Credentials | None = None
     kms_key: str = ""
+    profile: str = ""
 
     @property
     def scheme(self) -> str:
@@ -122,11 +124,10 @@ class Storage:
 
     def client(self) -> Any:
         """A boto3 client of S3, for what delta-rs and obstore have no word for: buckets, and what is set on them."""
-        import boto3
         from botocore.config import Config
 
         given = self.credentials
-        return boto3.client(
+        return self._session().client(
             "s3",
             endpoint_url=self.endpoint or None,
             region_name=self.region or None,
@@ -203,7 +204,7 @@ class Storage:
             if self.credentials is None:
                 from obstore.auth.boto3 import Boto3CredentialProvider
 
-                options["credential_provider"] = Boto3CredentialProvider()
+                options["credential_provider"] = Boto3CredentialProvider(self._session())
         return options
 
     def prepare(self) -> None:
@@ -211,6 +212,20 @@ class Storage:
         if self.ca is not None:
             # In the place of what stands there, for the libraries read one file: who needs more adds them to it.
             os.environ["SSL_CERT_FILE"] = str(self.ca)
+
+    def _session(self) -> Any:
+        import boto3
+        from botocore.exceptions import ProfileNotFound
+
+        try:
+            # One of its own: the default one remembers whose credentials it found first.
+            return boto3.session.Session(profile_name=self.profile or None)
+        except ProfileNotFound as error:
+            raise StorageRefused(
+                f"There is no profile {self.profile!r} in AWS's configuration (setting `keys_profile`); there are "
+                f"{', '.join(boto3.session.Session().available_profiles) or 'none'}. AWS_CONFIG_FILE names the file.",
+                {"profile": self.profile},
+            ) from error
 
     @cached_property
     def _objects(self) -> pyarrow.fs.FileSystem:

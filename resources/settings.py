@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from resources.settings_compute import ComputeSettings
+from resources.settings_identities import Acting, IdentitySettings
 from resources.settings_keeping import KeepingSettings
 from resources.settings_people import PeopleSettings
 
@@ -28,7 +29,7 @@ class SettingsError(Exception):
     """A setting is unknown or has a value that cannot be; the message lists what would be valid."""
 
 
-class Settings(BaseSettings, PeopleSettings, ComputeSettings, KeepingSettings):
+class Settings(BaseSettings, PeopleSettings, ComputeSettings, KeepingSettings, IdentitySettings):
     """The settings of one Darkroom process. Each description says what a wrong value does."""
 
     model_config = SettingsConfigDict(env_prefix="DARKROOM_", extra="forbid", frozen=True, env_ignore_empty=True)
@@ -307,6 +308,13 @@ class Settings(BaseSettings, PeopleSettings, ComputeSettings, KeepingSettings):
             return getpass.getuser()
         except (KeyError, OSError):
             return str(os.getuid())
+
+    def acting_as(self, name: Acting) -> Settings:
+        """The settings of a part of this process that acts as another identity; as they are where none is named."""
+        given = self.identities.get(name)
+        if given is None:
+            return self
+        return self.model_copy(update={**given.model_dump(exclude_none=True), "identities": {}})
 
     @property
     def keys_root(self) -> str:

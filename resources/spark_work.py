@@ -30,6 +30,7 @@ _TRAVELLING = (
     "keys",
     "keys_provider",
     "keys_kms_key",
+    "keys_profile",
     "kms_endpoint",
     "aws_region",
     "s3_endpoint",

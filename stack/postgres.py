@@ -25,7 +25,7 @@ from stack.postgres_place import run_as
 from stack.processes import postgres_in
 from stack.state import DAGSTER_DATABASE, MLFLOW_DATABASE, PLATFORM_DATABASE, ROLES, PostgresPlace, postgres_dsn
 
-LOGINS = ("admin", "uploads", "streams", "dagster", "mlflow", "operator", "shop", "signin")
+LOGINS = ("admin", "uploads", "streams", "dagster", "mlflow", "operator", "shop", "signin", "upkeep")
 
 CONFIGURATION = """\
 # Written by `darkroom up`, anew each time.

@@ -84,7 +84,9 @@ def services(layout: Layout, state: StackState, settings: Settings) -> list[Serv
     python = sys.executable
     ports = state.ports
     workspace = str(layout.dagster / "workspace.yaml")
-    dagster = _environment(layout, state, "dagster") | {"DAGSTER_HOME": str(layout.dagster)}
+    code = _environment(layout, state, "dagster") | {"DAGSTER_HOME": str(layout.dagster)}
+    # Who may open keys, and purge, is for runs, which the code server starts: pages and daemon know of none.
+    dagster = {name: value for name, value in code.items() if name != "DARKROOM_IDENTITIES"}
     # A home of before a service has no port for it until the next `up`; `status` and `down` work until then.
     doors = [_door(layout, state, name, "uploads") for name in UPLOADS]
     doors += [_door(layout, state, name, "streams") for name in STREAMS if name in ports]
@@ -114,7 +116,7 @@ def services(layout: Layout, state: StackState, settings: Settings) -> list[Serv
             "code-server",
             (python, "-m", "stack.code_server", "--socket", str(code_socket(state))),
             needs=("postgres", *(one.name for one in (*storage, *cluster))),
-            environment=dagster,
+            environment=code,
             stop_seconds=20,
             url=f"unix:{code_socket(state)}",
         ),

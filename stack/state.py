@@ -9,18 +9,22 @@ from __future__ import annotations
 import json
 import secrets
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from resources.settings import Settings, load_settings
+from resources.settings_identities import Acting
 from stack import directory, s3, spark_cluster
 from stack.errors import StackError, StackMissing
 from stack.paths import Layout, write_private
 
 VERSION = 1
-IDENTITIES = ("broker", "admin", "uploads", "streams", "recogniser", "dagster", "mlflow", "operator", "shop", "signin")
+IDENTITIES = (
+    *("broker", "admin", "uploads", "streams", "recogniser", "dagster", "mlflow", "operator", "shop", "signin"),
+    *get_args(Acting),
+)
 # Identities that log into PostgreSQL under another role's name.
 ROLES = {"admin": "postgres"}
 PLATFORM_DATABASE = "platform"
@@ -164,7 +168,18 @@ def identity_overrides(layout: Layout, state: StackState, identity: str) -> dict
         **(_cluster(layout, state.ports) if state.spark_cluster else {}),
         # Who purges looks at everything that the stack keeps on this machine.
         **({"searched": json.dumps(_disks(layout, state))} if identity == "dagster" else {}),
+        **({"identities": json.dumps(_acting(layout, state.ports["postgres"]))} if identity == "dagster" else {}),
     }
+
+
+def _acting(layout: Layout, port: int) -> dict[str, dict[str, str]]:
+    """What differs where Dagster's runs act as another identity."""
+    found = {
+        name: {"kafka_certificate": str(layout.certificate(name)), "kafka_key": str(layout.key(name))}
+        for name in get_args(Acting)
+    }
+    found["upkeep"]["postgres_dsn"] = postgres_dsn(layout, port, "upkeep")
+    return found
 
 
 def _disks(layout: Layout, state: StackState) -> dict[str, str]:

@@ -68,7 +68,7 @@ def _model(family: Family) -> dg.AssetsDefinition:
         retry_policy=RETRY,
     )
     def model(
-        context: dg.AssetExecutionContext, lake: LakeResource, keys: KeysResource, registry: RegistryResource
+        context: dg.AssetExecutionContext, lake: LakeResource, learning_keys: KeysResource, registry: RegistryResource
     ) -> dg.MaterializeResult:
         """Train on the training split, and register what was learned, unless it was learned already."""
         from resources.learning import train_challenger
@@ -76,7 +76,7 @@ def _model(family: Family) -> dg.AssetsDefinition:
 
         started = time.monotonic()
         with told_to_dagster(context):
-            rows = read_training_set(lake.open(), keys.open(), family)
+            rows = read_training_set(lake.open(), learning_keys.open(), family)
             done = train_challenger(registry.open(), rows, family, context.run.run_id)
         told: dict[str, Any] = {
             "version": done.version.version,
@@ -120,7 +120,7 @@ def _better(family: Family) -> dg.AssetChecksDefinition:
         context: dg.AssetCheckExecutionContext,
         settings: SettingsResource,
         lake: LakeResource,
-        keys: KeysResource,
+        learning_keys: KeysResource,
         registry: RegistryResource,
     ) -> dg.AssetCheckResult:
         """Both models on the test split as it is now."""
@@ -129,7 +129,9 @@ def _better(family: Family) -> dg.AssetChecksDefinition:
 
         floor = settings.load().recognition_floor
         with told_to_dagster(context):
-            verdict = compare(registry.open(), read_training_set(lake.open(), keys.open(), family), family, floor)
+            verdict = compare(
+                registry.open(), read_training_set(lake.open(), learning_keys.open(), family), family, floor
+            )
         numbers = {
             "challenger": verdict.challenger.version if verdict.challenger else "none",
             "champion": verdict.champion.version if verdict.champion else "none",
@@ -164,7 +166,7 @@ def _champion(family: Family) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
         settings: SettingsResource,
         lake: LakeResource,
-        keys: KeysResource,
+        learning_keys: KeysResource,
         registry: RegistryResource,
     ) -> dg.MaterializeResult:
         """Compare once more, and move the alias only where the challenger is better."""
@@ -174,7 +176,7 @@ def _champion(family: Family) -> dg.AssetsDefinition:
 
         with told_to_dagster(context):
             models, tables, loaded = registry.open(), lake.open(), settings.load()
-            rows = read_training_set(tables, keys.open(), family)
+            rows = read_training_set(tables, learning_keys.open(), family)
             if family.take is not None:
                 trusted = trusted_by_a_person(read_verdicts(tables))
                 stop_unless_believed(examine(models, rows, family, loaded.recognition_distrust, trusted))

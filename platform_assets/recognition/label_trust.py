@@ -51,7 +51,7 @@ def label_trust(
     context: dg.AssetExecutionContext,
     settings: SettingsResource,
     lake: LakeResource,
-    keys: KeysResource,
+    learning_keys: KeysResource,
     registry: RegistryResource,
 ) -> dg.MaterializeResult:
     """Judge the labels of the training set by uploader, and note who stands out."""
@@ -60,7 +60,7 @@ def label_trust(
     with told_to_dagster(context):
         tables, threshold, told = lake.open(), settings.load().recognition_distrust, {}
         for family in (one for one in FAMILIES if one.take is not None):
-            found = examined(tables, keys.open(), registry.open(), family, threshold)
+            found = examined(tables, learning_keys.open(), registry.open(), family, threshold)
             made = record_suspects(tables, found, f"run {context.run.run_id}", datetime.now(UTC))
             told |= {
                 f"{family.name}: judge": found.judge or "none",
@@ -95,13 +95,13 @@ def believed(family: Family) -> dg.AssetChecksDefinition:
         context: dg.AssetCheckExecutionContext,
         settings: SettingsResource,
         lake: LakeResource,
-        keys: KeysResource,
+        learning_keys: KeysResource,
         registry: RegistryResource,
     ) -> dg.AssetCheckResult:
         """The labels that the challenger learned from, judged by uploader."""
         threshold = settings.load().recognition_distrust
         with told_to_dagster(context):
-            found = examined(lake.open(), keys.open(), registry.open(), family, threshold)
+            found = examined(lake.open(), learning_keys.open(), registry.open(), family, threshold)
         told = [
             (one.pseudonym, str(one.day), tally.rows, tally.contradicted, round(tally.share, 3))
             for one in (*found.judgement.suspects, *found.judgement.undecided)

@@ -44,9 +44,9 @@ FRESH_HOURS = 48
 def recognised_images(
     context: dg.AssetExecutionContext,
     lake: LakeResource,
-    keys: KeysResource,
+    learning_keys: KeysResource,
     registry: RegistryResource,
-    compute: ComputeResource,
+    learning_compute: ComputeResource,
 ) -> dg.MaterializeResult:
     """Take in what the sub-second lane answered, and score what the champions have not scored."""
     from resources.recognised_merging import merge_answers, rows_by_lane
@@ -54,8 +54,8 @@ def recognised_images(
 
     started = time.monotonic()
     with told_to_dagster(context):
-        tables, store = lake.open(), keys.open()
-        far = compute.elsewhere(context, tables, RECOGNISED_IMAGES.name)
+        tables, store = lake.open(), learning_keys.open()
+        far = learning_compute.elsewhere(context, tables, RECOGNISED_IMAGES.name)
         merged = merge_answers(
             tables, store, progress=lambda n: context.log.info("took in %d answers of the sub-second lane", n)
         )

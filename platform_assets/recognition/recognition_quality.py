@@ -47,7 +47,7 @@ KEY = asset_key(RECOGNITION_QUALITY)
     retry_policy=RETRY,
 )
 def recognition_quality(
-    context: dg.AssetExecutionContext, lake: LakeResource, keys: KeysResource, registry: RegistryResource
+    context: dg.AssetExecutionContext, lake: LakeResource, learning_keys: KeysResource, registry: RegistryResource
 ) -> dg.MaterializeResult:
     """Measure every family's champion, and replace the rows of the living days."""
     from resources.quality import keep, measure
@@ -55,7 +55,7 @@ def recognition_quality(
     started = time.monotonic()
     with told_to_dagster(context):
         tables, models = lake.open(), registry.open()
-        found = [measure(tables, keys.open(), models, family) for family in FAMILIES]
+        found = [measure(tables, learning_keys.open(), models, family) for family in FAMILIES]
         rows = keep(tables, found, datetime.now(UTC))
         facts, version = delta_facts(tables, RECOGNITION_QUALITY)
         near = _near_duplicates(_newest(_rows(lake)))

@@ -35,7 +35,9 @@ FRESH_HOURS = 48
     pool=pool(TRAINING_SET),
     retry_policy=RETRY,
 )
-def training_set(context: dg.AssetExecutionContext, lake: LakeResource, keys: KeysResource) -> dg.MaterializeResult:
+def training_set(
+    context: dg.AssetExecutionContext, lake: LakeResource, learning_keys: KeysResource
+) -> dg.MaterializeResult:
     """Replace the set by what features and labels hold now."""
     from resources.label_trust import read_verdicts
     from resources.training_set import make_training_set
@@ -44,7 +46,7 @@ def training_set(context: dg.AssetExecutionContext, lake: LakeResource, keys: Ke
     with told_to_dagster(context):
         tables = lake.open()
         distrusted = [one.uploader for one in read_verdicts(tables).values() if not one.trusted]
-        made = make_training_set(tables, keys.open(), FAMILIES, distrusted=distrusted)
+        made = make_training_set(tables, learning_keys.open(), FAMILIES, distrusted=distrusted)
         facts, version = delta_facts(tables, TRAINING_SET)
     told: dict[str, Any] = {}
     for family in (one for one in FAMILIES if one.name in made):

@@ -64,7 +64,7 @@ def test_those_alone_open_keys_who_may_and_each_is_on_the_trail(
     text = (stack.home / "logs" / "keys.log").read_text()
     who = {json.loads(line)["who"] for line in text.splitlines()}
     may = {one for one, rights in load_policy().identities.items() if "OPEN" in rights.keys}
-    assert {"uploads", "dagster"} <= who <= may
+    assert {"uploads", "developing"} <= who <= may
     assert name not in text and id not in text
 
 

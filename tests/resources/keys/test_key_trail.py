@@ -44,10 +44,10 @@ def test_each_opening_is_a_line_and_what_is_remembered_is_none(settings: Setting
         store.current_key(DAY, WHO)
         store.open_key(key.name)
     assert len(lines(settings)) == 1
-    other = settings.model_copy(update={"kafka_certificate": settings.home / "tls" / "dagster.crt"})
+    other = settings.model_copy(update={"kafka_certificate": settings.home / "tls" / "recogniser.crt"})
     for _ in range(3):
         open_key_store(other).open_key(key.name)
-    assert [line["who"] for line in lines(settings)] == ["uploads", *["dagster"] * 3]
+    assert [line["who"] for line in lines(settings)] == ["uploads", *["recogniser"] * 3]
     assert abs((datetime.now(UTC) - datetime.fromisoformat(lines(settings)[-1]["time"])).total_seconds()) < 60
     path = settings.home / "logs" / TRAIL
     assert WHO not in path.read_text(), "it outlives the day, and names nobody"
@@ -71,7 +71,8 @@ def test_a_key_that_cannot_be_put_on_the_trail_is_not_given_out(settings: Settin
 
 def test_a_destroyed_key_is_opened_by_nobody(settings: Settings, store: KeyStore) -> None:
     key = store.current_key(DAY, WHO)
-    store.destroy_day(DAY, "a test")
+    purge = settings.model_copy(update={"kafka_certificate": settings.home / "tls" / "upkeep.crt"})
+    open_key_store(purge).destroy_day(DAY, "a test")
     before = lines(settings)
     with pytest.raises(KeyDestroyed):
         open_key_store(settings).open_key(key.name)

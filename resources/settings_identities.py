@@ -1,0 +1,45 @@
+"""Settings of the identities that a process acts as beside its own: those that may open, and that may purge."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+Acting = Literal["developing", "learning", "upkeep"]
+"""Identities of the policy that parts of Dagster's runs act as."""
+
+
+class ActingIdentity(BaseModel):
+    """What differs where a process acts as another identity; what is left out is as the process has it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kafka_certificate: Path | None = None
+    kafka_key: Path | None = None
+    postgres_dsn: str | None = None
+    keys_profile: str | None = None
+
+
+class IdentitySettings(BaseModel):
+    """A part of `resources.settings.Settings`."""
+
+    keys_profile: str = Field(
+        default="",
+        description="Profile of AWS's configuration file whose role reaches the key store and KMS; empty: the role of "
+        "the process. An unknown one: nothing is opened or sealed, and the sentence names it.",
+    )
+    identities: dict[Acting, ActingIdentity] = Field(
+        default_factory=dict,
+        description="What differs where a run acts as `developing`, `learning` or `upkeep`: kafka_certificate, "
+        "kafka_key, postgres_dsn, keys_profile. The stack gives its own to the code server. A wrong one, or none where "
+        "the process's own identity may not open keys: runs that open fail, and the sentence says who may.",
+    )
+
+    @field_validator("identities", mode="before")
+    @classmethod
+    def _identities_of_json(cls, value: object) -> object:
+        """As an argument it comes as in the environment."""
+        return json.loads(value) if isinstance(value, str) else value
