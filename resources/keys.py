@@ -114,6 +114,7 @@ class KeyStore:
         Raises:
             KeyUnavailable: the place cannot be read or written.
         """
+        self._rights.require("SEAL")
         self._records.make_secret()
 
     def require(self) -> None:

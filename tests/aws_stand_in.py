@@ -6,20 +6,27 @@ has 7 to 30 days; what another key encrypted is refused by IncorrectKeyException
 replicas of a multi-Region key open each other's ciphertext. `stock=True` leaves all of that out: tests show what it
 would let through.
 
-Not enforced: signatures and credentials (any are taken), IAM policies other than an explicit Deny in a key's policy and
-a Deny by key in a bucket's, grants (they are kept and listed), rate limits other than the ones asked for here, the
-delays of the real one.
+A role that was given IAM policies (`Aws.role`) does what they allow and nothing else, by AWS's rules as `allows` has
+them; who asks is the access key of the request.
+
+Not enforced: signatures and secrets (any are taken), who was given no role, other policies than an explicit Deny in a
+key's policy and a Deny by key in a bucket's, grants (they are kept and listed), rate limits other than the ones asked
+for here, the delays of the real one. What S3 asks of KMS in a role's name is not looked at.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import boto3
+from flask import request
 from moto.core.exceptions import JsonRESTError
 from moto.kms import models
 from moto.kms import utils as kms_utils
@@ -53,12 +60,20 @@ class Aws:
         self.faults: list[str] = []
         """Names of KMS errors that the next calls give, one each."""
         self.policies: dict[str, dict[str, Any]] = {}
+        self.roles: dict[str, dict[str, Any]] = {}
+        """The IAM policy of each role, by the access key that it shows."""
 
     def client(self, service: str, region: str = REGION) -> Any:
         """A client with credentials that nobody checks."""
         return boto3.client(
             service, region_name=region, endpoint_url=self.url, aws_access_key_id="stand-in", aws_secret_access_key="x"
         )
+
+    def role(self, name: str, policy: dict[str, Any], file: Path) -> None:
+        """Make a role with one policy, and write a profile of that name for it into a file of AWS's configuration."""
+        self.roles[name] = policy
+        with file.open("a") as written:
+            written.write(f"[profile {name}]\naws_access_key_id = {name}\naws_secret_access_key = x\n")
 
     def key(self, *, multi_region: bool = False, usage: str = "ENCRYPT_DECRYPT") -> str:
         """Make a key; returns its ARN."""
@@ -111,7 +126,9 @@ def _enforced(stand_in: Aws) -> Iterator[None]:
         patch.object(KMS, "decrypt", _decrypting(stand_in)),
         *(patch.object(KMS, name, _by_any_id(getattr(KMS, name))) for name in _SWITCHES),
         patch.object(S3Backend, "put_object", _writing(stand_in, S3Backend.put_object)),
-        patch.object(S3Backend, "get_object", _reading(S3Backend.get_object)),
+        patch.object(S3Backend, "get_object", _reading(stand_in, S3Backend.get_object)),
+        patch.object(S3Backend, "delete_object", _by_role(stand_in, S3Backend.delete_object, "s3:DeleteObject")),
+        patch.object(S3Backend, "list_objects", _by_role(stand_in, S3Backend.list_objects, "s3:ListBucket")),
     ]
     for one in patches:
         one.start()
@@ -143,6 +160,8 @@ def _guarded(stand_in: Aws, real: Callable[..., Any], action: str) -> Callable[.
     def guarded(self: Any, key_id: str, *arguments: Any, **named: Any) -> Any:
         key = self.keys.get(self.any_id_to_key_id(key_id))
         if key is not None:
+            context = named.get("encryption_context", arguments[1] if len(arguments) > 1 else {}) or {}
+            _of_role(stand_in, action, key.arn, Refused, context)
             _check(stand_in, key, action)
         return real(self, key_id, *arguments, **named)
 
@@ -164,6 +183,7 @@ def _decrypting(stand_in: Aws) -> Callable[..., Any]:
             raise Refused("InvalidCiphertextException", "no key here wrote it")
         asked = self.any_id_to_key_id(key_id) if key_id is not None else wrote
         if asked in self.keys:
+            _of_role(stand_in, "kms:Decrypt", self.keys[asked].arn, Refused, encryption_context)
             _check(stand_in, self.keys[asked], "kms:Decrypt")
         if asked != wrote:
             raise Refused("IncorrectKeyException", "another key encrypted it")
@@ -198,6 +218,7 @@ def _of_key(backend: Any, key_id: str | None, action: str) -> None:
 
 def _writing(stand_in: Aws, real: Callable[..., Any]) -> Callable[..., Any]:
     def put_object(self: Any, bucket_name: str, key_name: str, *arguments: Any, **named: Any) -> Any:
+        _of_role(stand_in, "s3:PutObject", f"arn:aws:s3:::{bucket_name}/{key_name}", ObjectRefused)
         _of_bucket(stand_in, bucket_name, key_name, named.get("kms_key_id"))
         _of_key(self, named.get("kms_key_id"), "kms:GenerateDataKey")
         return real(self, bucket_name, key_name, *arguments, **named)
@@ -215,10 +236,71 @@ def _of_bucket(stand_in: Aws, bucket: str, name: str, key_id: str | None) -> Non
             raise ObjectRefused("AccessDenied", f"{bucket}'s policy denies an upload under {key_id or 'no key'}")
 
 
-def _reading(real: Callable[..., Any]) -> Callable[..., Any]:
-    def get_object(self: Any, *arguments: Any, **named: Any) -> Any:
-        found = real(self, *arguments, **named)
+def _reading(stand_in: Aws, real: Callable[..., Any]) -> Callable[..., Any]:
+    def get_object(self: Any, bucket_name: str, key_name: str, *arguments: Any, **named: Any) -> Any:
+        _of_role(stand_in, "s3:GetObject", f"arn:aws:s3:::{bucket_name}/{key_name}", ObjectRefused)
+        found = real(self, bucket_name, key_name, *arguments, **named)
         _of_key(self, getattr(found, "kms_key_id", None), "kms:Decrypt")
         return found
 
     return get_object
+
+
+def _by_role(stand_in: Aws, real: Callable[..., Any], action: str) -> Callable[..., Any]:
+    """Of a call about a bucket: its objects by their name, or by the prefix that is listed."""
+
+    def guarded(self: Any, bucket: Any, name: str | None = None, *arguments: Any, **named: Any) -> Any:
+        where = f"arn:aws:s3:::{bucket if isinstance(bucket, str) else bucket.name}"
+        if action == "s3:ListBucket":
+            _of_role(stand_in, action, where, ObjectRefused, listed=name or "")
+        else:
+            _of_role(stand_in, action, f"{where}/{name}", ObjectRefused)
+        return real(self, bucket, name, *arguments, **named)
+
+    return guarded
+
+
+def _of_role(
+    stand_in: Aws,
+    action: str,
+    resource: str,
+    error: Callable[[str, str], Exception],
+    encryption: Mapping[str, str] | None = None,
+    listed: str | None = None,
+) -> None:
+    """Refuse what the role that asks is not allowed."""
+    shown = re.search(r"Credential=([^/]+)/", request.headers.get("Authorization", "")) if request else None
+    policy = stand_in.roles.get(shown.group(1)) if shown else None
+    if policy is None:
+        return
+    context = {f"kms:EncryptionContext:{name}": value for name, value in (encryption or {}).items()}
+    if listed is not None:
+        context["s3:prefix"] = listed
+    if not allows(policy, action, resource, **context):
+        name = "AccessDeniedException" if action.startswith("kms:") else "AccessDenied"
+        raise error(name, f"{shown.group(1) if shown else 'nobody'} may not {action} {resource}")
+
+
+def allows(policy: Mapping[str, Any], action: str, resource: str, **context: str) -> bool:
+    """Whether a policy of IAM allows a request, by AWS's rules: a denial wins, and what nothing allows is refused.
+
+    Of conditions it knows those that the compiler writes. A request comes by TLS unless `context` says otherwise.
+    """
+    context = {"aws:SecureTransport": "true", **context}
+    allowed = False
+    for statement in policy["Statement"]:
+        if not any(fnmatchcase(action, one) for one in statement["Action"]):
+            continue
+        if not any(fnmatchcase(resource, one) for one in statement["Resource"]):
+            continue
+        conditions = statement.get("Condition", {})
+        if all(
+            any(fnmatchcase(context.get(key, ""), value) for value in ([wanted] if isinstance(wanted, str) else wanted))
+            is not (operator == "StringNotEquals")
+            for operator, keys in conditions.items()
+            for key, wanted in keys.items()
+        ):
+            if statement["Effect"] == "Deny":
+                return False
+            allowed = True
+    return allowed

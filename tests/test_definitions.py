@@ -273,3 +273,38 @@ def test_dg_check_defs_passes(tmp_path: Path):
     )
     assert done.returncode == 0, textwrap.indent(done.stdout + done.stderr, "  ")
     assert "All definitions loaded successfully" in done.stdout + done.stderr
+
+
+OPENERS = {"keys", "learning_keys", "compute", "learning_compute", "retention"}
+"""Resources that act as identities which may open keys or destroy them."""
+MAY_OPEN = {
+    "images/processed_images",
+    "images/quarantined_images",
+    "images/image_features",
+    "images/daily_uploads",
+    "recognition/training_set",
+    "recognition/label_trust",
+    "recognition/recognised_images",
+    "recognition/recognition_quality",
+    *(f"recognition/{family.name}" for family in FAMILIES),
+    *(f"recognition/{family.name}/champion" for family in FAMILIES),
+    "upkeep/retention",
+}
+"""Assets that are computed from what is sealed, or that destroy its keys; daily_uploads asks which days are dark."""
+
+
+def test_landing_sensors_and_schedules_have_no_resource_that_opens() -> None:
+    repository = defs.get_repository_def()
+    asking = {one.name: one.required_resource_keys for one in repository.sensor_defs}
+    asking |= {one.name: one.required_resource_keys for one in repository.schedule_defs}
+    assert {name for name, needs in asking.items() if OPENERS & set(needs)} == set()
+    assert any("lake" in needs for needs in asking.values()), "the names of resources are looked at"
+    opening = {
+        key.to_user_string()
+        for one in {
+            id(node.assets_def): node.assets_def for node in GRAPH.asset_nodes if node.is_materializable
+        }.values()
+        if OPENERS & set(one.required_resource_keys)
+        for key in one.keys
+    }
+    assert opening == MAY_OPEN

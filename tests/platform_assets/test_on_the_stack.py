@@ -206,7 +206,7 @@ def test_upkeep_leaves_few_files_and_every_row(stack: LiveStack, dagster: Dagste
 def test_the_projection_is_filled_again_after_it_was_lost(
     stack: LiveStack, dagster: DagsterClient, developed: list[str]
 ):
-    with psycopg.connect(stack.settings("dagster").postgres_dsn, autocommit=True) as connection:
+    with psycopg.connect(stack.settings("upkeep").postgres_dsn, autocommit=True) as connection:
         connection.execute("DELETE FROM images.image_status WHERE id = ANY(%s)", [developed])
         dagster.finished(dagster.launch("rebuild_status"))
         found = connection.execute(

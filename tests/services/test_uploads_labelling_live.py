@@ -63,7 +63,7 @@ def test_a_label_put_right_is_in_the_next_training_set_and_only_by_its_uploader(
     assert "images.labels" in stack.run("label", sent["id"], "8", "--subject", subject).stdout
     until(lambda: doors[1].get(where, headers=headers).json()["state"] == "processed", 180)
     land(stack)
-    settings = stack.settings("dagster")
+    settings = stack.settings("dagster").acting_as("learning")
     rows = make_training_set(open_lake(settings), open_key_store(settings), [DIGITS])[DIGITS.name]
     assert dict(zip(rows.ids, rows.labels, strict=True))[sent["id"]] == "8"
     assert sent["id"] in rows.corrected
@@ -95,7 +95,7 @@ def test_kill_9_of_a_door_among_its_answers_loses_no_label_that_was_acknowledged
     sender.join(60)
     assert broken.is_set()
     land(stack)
-    settings = stack.settings("dagster")
+    settings = stack.settings("dagster").acting_as("learning")
     lake, sealed = open_lake(settings), SealedRows(open_key_store(settings))
     clear = clear_of(record_at(stack, sent).headers())
     assert clear is not None

@@ -221,16 +221,16 @@ def test_a_certificate_is_good_for_its_own_role_only(stack: LiveStack):
             psycopg.connect(dsn.replace("user=operator", f"user={role}"))
 
 
-@pytest.mark.parametrize("door", ["uploads", "streams"])
-def test_the_doors_role_cannot_remove_a_state_and_dagsters_can(stack: LiveStack, door: str):
+@pytest.mark.parametrize("name", ["uploads", "streams", "dagster"])
+def test_nobodys_role_can_remove_a_state_but_the_purges(stack: LiveStack, name: str):
     statement = "DELETE FROM images.image_status WHERE id = 'no such image'"
     with (
-        psycopg.connect(stack.settings(door).postgres_dsn) as connection,
+        psycopg.connect(stack.settings(name).postgres_dsn) as connection,
         pytest.raises(psycopg.errors.InsufficientPrivilege),
     ):
         connection.execute(statement)
-    with psycopg.connect(stack.settings("dagster").postgres_dsn) as dagster:
-        dagster.execute(statement)
+    with psycopg.connect(stack.settings("upkeep").postgres_dsn) as upkeep:
+        upkeep.execute(statement)
 
 
 @pytest.mark.parametrize("door", ["uploads", "streams"])

@@ -80,6 +80,10 @@ class Story:
         return self.stack.settings("dagster")
 
     @property
+    def opening(self) -> Settings:
+        return self.settings.acting_as("developing")
+
+    @property
     def lake(self) -> Lake:
         return open_lake(self.settings)
 
@@ -153,7 +157,7 @@ def note(story: Story) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(sql.SQL("COMMENT ON TABLE images.image_status IS {}").format(story.needles[CANARY].decode()))
         connection.execute("CHECKPOINT")
-    opener = Opener(story.settings, open_key_store(story.settings))
+    opener = Opener(story.settings, open_key_store(story.opening))
     story.opened_before = [
         found.image for found in opened(story.stack.home / "lake", opener) if isinstance(found, Opened)
     ]
@@ -182,7 +186,7 @@ def purge(story: Story) -> None:
     def later() -> datetime:
         return datetime.now(UTC) + timedelta(days=8)
 
-    settings = story.settings
+    settings = story.settings.acting_as("upkeep")
     story.pieces = Proof(settings, story.lake).before([], [story.day])
     with ImageStatus(settings.postgres_dsn) as status:
         story.purged = Purge(settings, story.lake, status, now=later, witness=later).run()
@@ -244,10 +248,11 @@ def test_a_thief_with_every_disk_but_the_key_store_cannot_open_the_copy(story: S
     """With the key store as it is after the purge, and with one of the thief's own."""
     stolen = search(story.stolen / "lake", {name: story.needles[name] for name in story.needles if name != CANARY})
     assert all(stolen.values()), "the copy has everything"
-    own = story.settings.model_copy(update={"keys": str(tmp_path / "keys"), "key_cache_seconds": 0})
+    without = {"kafka_certificate": None, "key_cache_seconds": 0}
+    own = story.settings.model_copy(update={"keys": str(tmp_path / "keys"), **without})
     thief = open_key_store(own)
     thief.initialise()
-    for keys, reason in ((open_key_store(story.settings), Reason.KEY_DESTROYED), (thief, Reason.UNKNOWN_KEY)):
+    for keys, reason in ((open_key_store(story.opening), Reason.KEY_DESTROYED), (thief, Reason.UNKNOWN_KEY)):
         found = list(opened(story.stolen / "lake", Opener(story.settings, keys)))
         # What came unsealed was never the key's to protect: docs/retention.md says so.
         plain = [one for one in found if story.needles["plain mark"] in bytes(one.record.payload or b"")]
