@@ -7,7 +7,8 @@ done.
 from __future__ import annotations
 
 import getpass
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,6 +17,7 @@ from cli.context import current_settings, given_day, output, plainly
 
 if TYPE_CHECKING:
     from resources.key_life import DayOfKeys, KeyLife
+    from resources.keys import KeyStore
 
 key_commands = typer.Typer(no_args_is_help=True, help="The customer's keys: look, rotate, switch off and on, destroy.")
 ALL = "ALL"
@@ -56,12 +58,14 @@ def status() -> None:
     if not days:
         console.print("No day has a key yet.")
         return
-    held = life.holds()
+    held, people = life.holds(), life.held_keys()
     shown = Table("day", "key", "rows that hang on it", box=None)
     for one in days:
         dead = one.tombstone
         state = "living" if dead is None else f"destroyed {_at(dead.when)} by {dead.who}"
         state += f", held by {held[one.day].who}" if one.day in held else ""
+        if said := {hold.who for hold in people if hold.day == one.day}:
+            state += f", some uploaders held by {', '.join(sorted(said))}"
         shown.add_row(str(one.day), state, _told(one))
     console.print(shown)
 
@@ -116,40 +120,78 @@ def enable(why: Why = "", who: Who = None) -> None:
 
 @plainly
 def hold(
-    day: Annotated[str, typer.Argument(help="The day, YYYY-MM-DD.")],
     why: Annotated[str, typer.Option(help="Why; kept with the hold, and shown by every purge.")],
+    day: Annotated[str | None, typer.Argument(help="The day, YYYY-MM-DD.")] = None,
+    uploader: Annotated[
+        str | None, typer.Option(help="In the place of a day: whose images, of each that lives.")
+    ] = None,
     who: Who = None,
 ) -> None:
-    """Keep a day beyond its time: no purge touches it until `keys release`. Destroying its key still does."""
+    """Keep a day, or an uploader, beyond its time: no purge touches it until `keys release`.
+
+    Destroying a day's key still does. Of an uploader it is what came until now: what comes on days to come is held by
+    holding again.
+    """
     if not why.strip():
-        raise typer.BadParameter("--why says nothing, and is kept with the hold: say why the day is kept.")
-    chosen = given_day(day)
-    made = _life(who, why).hold(chosen)
-    output().print(f"{chosen} is held." if made else f"{chosen} was held already; the first hold stands.")
+        raise typer.BadParameter("--why says nothing, and is kept with the hold: say why it is kept.")
+    console, life = output(), _life(who, why)
+    if (chosen := _day_or_uploader(day, uploader)) is not None:
+        made = life.hold(chosen)
+        console.print(f"{chosen} is held." if made else f"{chosen} was held already; the first hold stands.")
+        return
+    days = life.hold_uploader(str(uploader), _keys())
+    if not days:
+        console.print("No living day has a key of that uploader: nothing is held. Names are as the token has them.")
+        raise typer.Exit(1)
+    console.print(f"Held, of {_days(days)}. What comes on later days is not: hold again for that.", soft_wrap=True)
 
 
 @plainly
 def release(
-    day: Annotated[str, typer.Argument(help="The day, YYYY-MM-DD.")],
+    day: Annotated[str | None, typer.Argument(help="The day, YYYY-MM-DD.")] = None,
+    uploader: Annotated[str | None, typer.Option(help="In the place of a day: the uploader who is held.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do it. Without this, only say what it would do.")] = False,
     why: Why = "",
     who: Who = None,
 ) -> None:
-    """Let a held day go: the next purge takes it, if it is over. A dry run unless --yes is given."""
-    chosen = given_day(day)
+    """Let a held day, or uploader, go: the next purge takes what is over. A dry run unless --yes is given."""
     life, console = _life(who, why), output()
-    found = life.holds().get(chosen)
-    if found is None:
-        console.print(f"{chosen} is not held.")
+    if (chosen := _day_or_uploader(day, uploader)) is not None:
+        found = [one for one in life.holds().values() if one.day == chosen]
+    else:
+        found = life.held_of(str(uploader), _keys())
+    if not found:
+        console.print(f"{chosen or 'That uploader'} is not held.")
         return
-    console.print(f"{chosen} is held since {_at(found.since)} by {found.who}: {found.why}")
+    for one in found:
+        console.print(f"{one.day} is held since {_at(one.since)} by {one.who}: {one.why}")
     if not yes:
         console.print("Released, the next purge takes it, if it is over. To do it: --yes --why TEXT")
         return
     if not why.strip():
         raise typer.BadParameter("--yes needs --why TEXT: it is kept in the audit log.")
-    life.release(chosen)
+    if chosen is not None:
+        life.release(chosen)
+    else:
+        life.release_uploader(str(uploader), _keys())
     console.print("Released.")
+
+
+def _day_or_uploader(day: str | None, uploader: str | None) -> date | None:
+    """The day that is meant; None for the uploader."""
+    if (day is None) == (uploader is None):
+        raise typer.BadParameter("Say what is meant: a day, or --uploader NAME.")
+    return None if day is None else given_day(day)
+
+
+def _keys() -> KeyStore:
+    from resources.keys import open_key_store
+
+    return open_key_store(current_settings("operator"))
+
+
+def _days(days: Sequence[date]) -> str:
+    return f"{len(days)} day{'s' if len(days) > 1 else ''}: {', '.join(map(str, days))}"
 
 
 @plainly
@@ -169,14 +211,20 @@ def destroy(
     life, console, settings = _life(who, why), output(), current_settings()
     found = next((one for one in life.days(open_lake(settings)) if one.day == chosen), None)
     console.print(f"{chosen}: " + ("it has no key yet, and would take none." if found is None else _told(found)))
+    held = sum(one.day == chosen for one in life.held_keys())
+    if held:
+        console.print(f"{held} keys of uploaders that are held would be destroyed with it.")
     if found is not None and (dead := found.tombstone) is not None:
-        console.print(f"Destroyed already, {_at(dead.when)} by {dead.who}.")
-        return
+        console.print(f"Destroyed already, {_at(dead.when)} by {dead.who}" + (", but those held." if held else "."))
+        if not held:
+            return
     if yes_destroy is None:
         console.print(
             f"They would be unreadable for everybody and for good. To do it: --yes-destroy {chosen} --why TEXT"
         )
         return
+    # Those held first: stopped in between, the day is still there to be destroyed by the same command.
+    life.destroy_held(chosen)
     life.destroy_day(chosen)
     console.print(
         f"Destroyed. Open processes may still have it in memory for {settings.key_cache_seconds:g} s; the rows go with "

@@ -14,7 +14,7 @@ older versions of the tables stay until upkeep removes them, within a day.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -24,9 +24,9 @@ import polars as pl
 from resources.data_files import read_file
 from resources.failures import PermanentFailure
 from resources.lake import CommitConflict, TableMissing
-from resources.lake_log import files_of
 from resources.parquet_writer import discard
-from transforms.names import ID, pseudonym
+from resources.whose_rows import Wanted, matches
+from transforms.names import ID, KeyName, pseudonym
 from transforms.retention import BRONZE, ERASED_HEADER, PURGED
 
 if TYPE_CHECKING:
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from transforms.tables import TableSpec
 
 TRIES = 5
-_NAMED_BY = ("id", "key", "pseudonym", "headers")
-"""The columns that say whose a row is."""
 
 
 class NothingToErase(PermanentFailure):
@@ -48,18 +46,7 @@ class NothingToErase(PermanentFailure):
 
 
 class DayHeld(PermanentFailure):
-    """A day that the erasure touches is kept by a hold; nothing was erased."""
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What is to be erased: images by id, or all that hangs on some keys and pseudonyms."""
-
-    ids: frozenset[str] = frozenset()
-    keys: frozenset[str] = frozenset()
-    """Names of data keys."""
-    people: frozenset[tuple[date, str]] = frozenset()
-    """Days and pseudonyms."""
+    """A day that the erasure touches, or an uploader of it, is kept by a hold; nothing was erased."""
 
 
 @dataclass
@@ -115,7 +102,7 @@ class Eraser:
     def erase_image(self, id: str) -> Erased:
         """Put an image on the list of the erased, and remove its rows. Errors as of `find_image`, and DayHeld."""
         found = self.find_image(id)
-        self._begin("erase image", found.days)
+        self._begin("erase image", found.days, self._people_of(id))
         for day in found.days:
             self._keys.mark_erased(day, id, self._life.who)
         return self._remove(Wanted(ids=frozenset({id})), found.days)
@@ -139,15 +126,15 @@ class Eraser:
         """Destroy an uploader's data keys, and remove their rows. Errors as of `find_uploader`, and DayHeld."""
         self.find_uploader(name)
         wanted, days = self._of(name)
-        self._begin("erase uploader", days)
+        self._begin("erase uploader", days, wanted.people)
         for key in sorted(wanted.keys):
             self._keys.destroy_key(key, self._life.who)
         done = self._remove(wanted, days)
         done.keys = len(wanted.keys)
         return done
 
-    def _begin(self, event: str, days: Sequence[date]) -> None:
-        """Note it, unless one of the days is held."""
+    def _begin(self, event: str, days: Sequence[date], people: Collection[tuple[date, str]]) -> None:
+        """Note it, unless one of the days is held, or one of the people on theirs."""
         holds = self._life.holds()
         for day in days:
             if (hold := holds.get(day)) is not None:
@@ -156,7 +143,31 @@ class Eraser:
                     f"when the hold has ended (`darkroom keys release {day}`).",
                     {"day": day.isoformat()},
                 )
+        for one in self._life.held_keys():
+            if one.key is not None and (one.day, one.key.pseudonym) in people:
+                raise DayHeld(
+                    f"Nothing was erased: what this uploader sent on {one.day} is held since {one.since:%Y-%m-%d} by "
+                    f"{one.who}: {one.why}. Erase when the hold has ended (`darkroom keys release --uploader NAME`).",
+                    {"day": one.day.isoformat()},
+                )
         self._life.note(event, days=", ".join(map(str, days)))
+
+    def _people_of(self, id: str) -> set[tuple[date, str]]:
+        """Whose an image is, by its state and by the tables that name its key."""
+        state = self._status.get(id)
+        found = {(state.day, state.pseudonym)} if state is not None and state.pseudonym is not None else set()
+        for spec in PURGED:
+            if not {"id", "key"} <= set(spec.schema.names) or spec in BRONZE:
+                continue
+            try:
+                rows = pl.scan_delta(self._lake.open(spec.name)).filter(pl.col("id") == id)
+            except TableMissing:
+                continue
+            with self._lake.named(f"look whose image {id} is in table {spec.name}"):
+                for key in rows.select("key").drop_nulls().unique().collect()["key"]:
+                    name = KeyName.parse(key)
+                    found.add((name.day, name.pseudonym))
+        return found
 
     def _of(self, name: str) -> tuple[Wanted, list[date]]:
         secret = self._keys.platform_secret()
@@ -174,7 +185,7 @@ class Eraser:
                 handle = self._lake.open(spec.name)
             except TableMissing:
                 continue
-            for file, which in self._matches(handle, spec, wanted):
+            for file, which in matches(self._lake, handle, spec, wanted):
                 found.rows[spec.name] = found.rows.get(spec.name, 0) + int(which.sum())
                 days.add(file["partition.day"])
         found.days = sorted(days)
@@ -193,7 +204,7 @@ class Eraser:
         for attempt in range(TRIES):
             try:
                 handle = self._lake.open(spec.name)
-                for file, which in self._matches(handle, spec, wanted):
+                for file, which in matches(self._lake, handle, spec, wanted):
                     self._rewrite(handle, spec, file, which)
                     rows += int(which.sum())
             except TableMissing:
@@ -213,39 +224,6 @@ class Eraser:
         # At once: this version of the table needs it no more, and an older one should not have it.
         with self._lake.reading(spec.name) as (filesystem, folder):
             discard(filesystem, f"{folder}/{file['path']}")
-
-    def _matches(
-        self, handle: DeltaTable, spec: TableSpec, wanted: Wanted
-    ) -> Iterator[tuple[dict[str, Any], pl.Series]]:
-        """Files of a table that hold rows of it, and which rows they are."""
-        columns = [name for name in (*_NAMED_BY, "day") if name in spec.schema.names]
-        for file in files_of(handle):
-            which = read_file(self._lake, spec, file, columns).select(_is_wanted(spec, wanted)).to_series()
-            if which.any():
-                yield file, which
-
-
-def _is_wanted(spec: TableSpec, wanted: Wanted) -> pl.Expr:
-    said: list[pl.Expr] = []
-    if spec in BRONZE:
-        ids = [one.encode() for one in sorted(wanted.ids)]
-        keys = [one.encode() for one in sorted(wanted.keys)]
-        said = [pl.col("key").is_in(ids), _header_in("id", ids), _header_in("key", keys)]
-    else:
-        said = [
-            pl.col(name).is_in(sorted(values))
-            for name, values in (("id", wanted.ids), ("key", wanted.keys))
-            if name in spec.schema.names
-        ]
-        if "pseudonym" in spec.schema.names:
-            said += [(pl.col("day") == day) & (pl.col("pseudonym") == whose) for day, whose in wanted.people]
-    return pl.any_horizontal(pl.lit(False), *said).fill_null(False)
-
-
-def _header_in(name: str, values: list[bytes]) -> pl.Expr:
-    """Whether one of a row's headers has that name and one of these values."""
-    header = pl.element().struct
-    return pl.col("headers").list.eval((header.field("key") == name) & header.field("value").is_in(values)).list.any()
 
 
 def _without_words(rows: pl.DataFrame, which: pl.Series) -> pl.DataFrame:

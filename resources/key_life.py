@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from resources.audit import audited
+from resources.key_holds import Hold
+from resources.key_objects import KeyDestroyed
 from resources.key_provider import Cmk
-from resources.key_records import Hold, KeyRecords, Tombstone
+from resources.key_records import KeyRecords, Tombstone
 from resources.key_rights import key_rights
 from resources.keys import customer_key, key_objects
+from transforms.names import KeyName
 from transforms.retention import PURGED
 
 if TYPE_CHECKING:
+    from resources.keys import KeyStore
     from resources.lake import Lake
     from resources.settings import Settings
 
@@ -93,17 +98,59 @@ class KeyLife:
 
     def holds(self) -> dict[date, Hold]:
         """Days that no purge touches."""
-        return self._records.holds()
+        return self._records.holds.days()
 
     def hold(self, day: date) -> bool:
         """Keep a day beyond its time, whatever purges come; False where it is held already."""
         self.note("keys hold", day=day.isoformat())
-        return self._records.hold(day, self.who, self._said["why"])
+        return self._records.holds.hold(day, self.who, self._said["why"])
 
     def release(self, day: date) -> None:
         """Let a day go again: the next purge takes it, if it is over."""
         self.note("keys release", day=day.isoformat())
-        self._records.release(day)
+        self._records.holds.release(day)
+
+    def held_keys(self) -> list[Hold]:
+        """Data keys of uploaders that no purge touches, by day and name."""
+        return self._records.holds.keys()
+
+    def hold_uploader(self, name: str, keys: KeyStore) -> list[date]:
+        """Keep what an uploader sent on the days that live beyond its time. Returns the days that are held by it.
+
+        What comes from the uploader under a key of a later day is not held: it is asked for again. The audit log has
+        the days and not the name, for it outlives the hold.
+
+        Args:
+            name: as the token has it.
+            keys: the same store; opens the keys that are kept.
+        """
+        found = [one for day in self.living() for one in keys.key_names(day, keys.pseudonym(name, day))]
+        days = sorted({KeyName.parse(one).day for one in found})
+        self.note("keys hold uploader", days=", ".join(map(str, days)) or "none")
+        held = set()
+        for one in found:
+            with suppress(KeyDestroyed):  # erased: nothing is left of it to keep
+                self._records.holds.keep(keys.open_key(one), self.who, self._said["why"])
+                held.add(KeyName.parse(one).day)
+        return sorted(held)
+
+    def release_uploader(self, name: str, keys: KeyStore) -> list[date]:
+        """Let an uploader go again: of days that are destroyed it is dark at once, and the next purge takes the rows.
+
+        Returns the days.
+        """
+        found = self.held_of(name, keys)
+        self.note("keys release uploader", days=", ".join(str(one.day) for one in found) or "none")
+        for one in found:
+            if one.key is not None:
+                self._records.holds.let_go(one.key)
+        return sorted({one.day for one in found})
+
+    def held_of(self, name: str, keys: KeyStore) -> list[Hold]:
+        """The holds of an uploader, by day."""
+        held = self.held_keys()
+        whose = {day: keys.pseudonym(name, day) for day in {one.day for one in held}}
+        return [one for one in held if one.key is not None and one.key.pseudonym == whose[one.day]]
 
     def rotate(self) -> Iterator[str]:
         """Wrap with a new customer-managed key from now on, and what older ones wrapped as well; then erase those.
@@ -140,9 +187,17 @@ class KeyLife:
         return self.customer()
 
     def destroy_day(self, day: date) -> Tombstone:
-        """Destroy a day's key: its images are dark, and it takes no new one."""
+        """Destroy a day's key: its images are dark, but those of uploaders that are held; and it takes no new one."""
         self.note("keys destroy", day=day.isoformat())
         return self._records.destroy_day(day, self.who)
+
+    def destroy_held(self, day: date) -> int:
+        """Make dark what was held of a day's uploaders, too. Returns how many keys."""
+        found = [one.key for one in self.held_keys() if one.day == day and one.key is not None]
+        self.note("keys destroy held", day=day.isoformat())
+        for key in found:
+            self._records.holds.let_go(key)
+        return len(found)
 
     def clear_days(self) -> int:
         """Remove what lies under the keys of destroyed days, and opens nothing any more. Returns how many objects."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
+from resources.key_holds import HELD, KeyHolds
 from resources.key_objects import MARK, KeyObjects, KeyUnavailable, UnknownKey
 from resources.key_provider import KeyProvider, unwrap_under, wrap_under
 from transforms.names import KEY_BYTES, DataKey, KeyName, base32
@@ -30,16 +31,6 @@ class Tombstone:
     name: str
     when: datetime
     who: str
-
-
-@dataclass(frozen=True)
-class Hold:
-    """A day that no purge touches, since when, who says so and why."""
-
-    day: date
-    since: datetime
-    who: str
-    why: str
 
 
 def day_path(day: date) -> str:
@@ -64,6 +55,7 @@ class KeyRecords:
         self._objects = objects
         self._provider = provider
         self._now = now
+        self.holds = KeyHolds(objects, provider, now)
 
     def make_secret(self) -> None:
         """Make customer-managed key and platform secret, each unless it is there."""
@@ -120,6 +112,11 @@ class KeyRecords:
         yield _SECRET_NAME, self._rewrap(MARK, _SECRET_NAME, _SECRET_NAME)
         for day in self.days():
             yield day.isoformat(), self._rewrap(day_path(day), "day", day.isoformat())
+        for path in self.holds.paths():
+            # Named by the day alone: who it is of belongs into no progress.
+            if (document := self._objects.read(path)) is not None:
+                name = str(document["name"])
+                yield f"held on {name.partition('_')[0]}", self._rewrap(path, HELD, name)
 
     def days(self) -> list[date]:
         """Days that have a key or its tombstone, sorted."""
@@ -134,34 +131,10 @@ class KeyRecords:
         document = self._objects.read(day_path(day))
         return self._tombstone(document, day_path(day)) if document else None
 
-    def hold(self, day: date, who: str, why: str) -> bool:
-        """Note that a day is kept beyond its time; False where a hold stands already."""
-        note = {"kind": "hold", "name": day.isoformat(), "held_at": self._now().isoformat(), "held_by": who, "why": why}
-        return self._objects.create(f"holds/{day.isoformat()}.json", note)
-
-    def release(self, day: date) -> None:
-        """Take a hold away; none there is no error."""
-        self._objects.delete(f"holds/{day.isoformat()}.json")
-
-    def holds(self) -> dict[date, Hold]:
-        """Days that are kept beyond their time, and who says so."""
-        found = {}
-        for file in self._objects.names("holds"):
-            path = f"holds/{file}"
-            document = self._objects.read(path)
-            if document is None:
-                continue  # released since it was listed
-            try:
-                day, when = date.fromisoformat(document["name"]), datetime.fromisoformat(document["held_at"])
-                found[day] = Hold(day, when, str(document["held_by"]), str(document["why"]))
-            except (KeyError, TypeError, ValueError):
-                raise self._objects.damaged(path, "it is no hold with name, held_at, held_by and why") from None
-        return found
-
     def _rewrap(self, path: str, kind: str, name: str) -> bool:
         while True:
-            document = self._stands(path)
-            if self._tombstone(document, path) is not None:
+            document = self._objects.read(path) if kind == HELD else self._stands(path)
+            if document is None or self._tombstone(document, path) is not None:
                 return False
             material = self._provider.unwrap(document, kind, name)
             if material is None:
@@ -180,12 +153,13 @@ class KeyRecords:
         document = self._objects.read(path)
         if document is None:
             if isinstance(wrapping, Tombstone):
-                return wrapping  # the keys of a destroyed day are cleared away; one that never was is as dark
+                # The keys of a destroyed day are cleared away; one that never was is as dark.
+                return self.holds.open(name) or wrapping
             raise UnknownKey(str(name))
         if tombstone := self._tombstone(document, path):
             return tombstone
         if isinstance(wrapping, Tombstone):
-            return wrapping
+            return self.holds.open(name) or wrapping
         if wrapping is None:
             raise self._objects.damaged(day_path(name.day), "its data keys are there and it is gone")
         material = unwrap_under(wrapping, name.day.isoformat(), document, "data", str(name))

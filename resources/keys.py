@@ -30,7 +30,7 @@ from resources.key_rights import KeyRights, key_rights
 from resources.key_trail import key_trail
 from resources.object_storage import S3_SCHEMES, Storage, storage_of
 from resources.settings import Settings
-from transforms.names import ID, PSEUDONYM, DataKey, KeyName
+from transforms.names import ID, PSEUDONYM, DataKey, KeyName, pseudonym
 
 __all__ = [
     "DayDestroyed",
@@ -218,6 +218,10 @@ class KeyStore:
         wrapping, _ = self._unwrapped(day, record, since)
         self._opened(f"{day}/{purpose}")
         return HKDF(SHA256(), 32, None, f"darkroom {purpose} {day}".encode()).derive(wrapping)
+
+    def pseudonym(self, uploader: str, day: date) -> str:
+        """What an uploader is called on a day. Raises KeyUnavailable."""
+        return pseudonym(self.platform_secret(), uploader, day)
 
     def destroy_key(self, name: str, who: str) -> Tombstone:
         """Replace a data key's material by a tombstone: what it sealed is dark. Done before: the first tombstone stays.

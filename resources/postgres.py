@@ -49,7 +49,11 @@ WITH mine AS (
 UPDATE images.image_status AS present SET state = 'landed', updated_at = clock_timestamp()
 FROM mine WHERE present.id = mine.id
 """  # locked in one order, as in _PUT, so that writers at once cannot wait for each other in a ring
-_FORGET = "DELETE FROM images.image_status WHERE day <= %s AND day <> ALL(%s::date[])"
+_FORGET = """
+DELETE FROM images.image_status
+WHERE day <= %(last)s AND day <> ALL(%(kept)s::date[])
+  AND ((day, pseudonym) IN (SELECT * FROM unnest(%(days)s::date[], %(pseudonyms)s::text[]))) IS NOT TRUE
+"""
 _ERASE = """
 DELETE FROM images.image_status
 WHERE id = ANY(%(ids)s::text[])
@@ -156,15 +160,18 @@ class ImageStatus:
             raise StatusUnavailable(self._sentence("reading an image's state", error)) from error
         return None if found is None else StatusRow(*found)
 
-    def forget(self, last: date, kept: Sequence[date]) -> int:
-        """Remove the states of every day up to `last`, but of those `kept`; returns how many.
+    def forget(self, last: date, kept: Sequence[date], people: Sequence[tuple[date, str]] = ()) -> int:
+        """Remove the states of every day up to `last`, but of those `kept`, and of people by day and pseudonym; returns
+        how many.
 
         Raises:
             StatusUnavailable: PostgreSQL is away or refused; nothing of this call is removed.
         """
+        given = {"last": last, "kept": list(kept)}
+        given |= {"days": [day for day, _ in people], "pseudonyms": [whose for _, whose in people]}
         try:
             with self._pool.connected() as connection:
-                return connection.execute(_FORGET, (last, list(kept))).rowcount
+                return connection.execute(_FORGET, given).rowcount
         except (psycopg.Error, PoolTimeout) as error:
             raise StatusUnavailable(self._sentence(f"removing states of days up to {last}", error)) from error
 

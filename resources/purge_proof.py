@@ -24,6 +24,7 @@ from transforms.envelope import EnvelopeError, clear_of
 from transforms.retention import BRONZE, PURGED
 
 if TYPE_CHECKING:
+    from resources.key_holds import Hold
     from resources.lake import Lake
     from resources.settings import Settings
 
@@ -100,15 +101,20 @@ class Proof:
         """Whether there is a folder to search."""
         return bool(self._places)
 
-    def before(self, known: Iterable[Piece], due: Collection[date]) -> list[Piece]:
+    def before(self, known: Iterable[Piece], due: Collection[date], held: Collection[Hold] = ()) -> list[Piece]:
         """What is to be looked for after the purge: what is left of an earlier one, and new pieces of these days.
+
+        Args:
+            known: pieces that an earlier purge left.
+            due: days that are purged now.
+            held: uploaders of them whose rows stay.
 
         Raises:
             TransientFailure: the lake is away.
             OSError: a file could not be read.
         """
         known = list(known)
-        new = [piece for piece in self._pieces(due) if piece.name not in {one.name for one in known}]
+        new = [piece for piece in self._pieces(due, held) if piece.name not in {one.name for one in known}]
         found, _ = self._look({piece.name: piece.held for piece in (*known, *new)})
         new = [Piece(one.name, one.day, one.held, one.taken, _places(found[one.name])) for one in new]
         return [*(piece for piece in known if found[piece.name]), *new]
@@ -150,11 +156,13 @@ class Proof:
                 found[name] |= {f"{place}/{file}" for file in files}
         return found, unreadable
 
-    def _pieces(self, days: Collection[date]) -> list[Piece]:
-        """Pieces of sealed values of these days; of a column, the smallest file of the day gives them."""
+    def _pieces(self, days: Collection[date], held: Collection[Hold] = ()) -> list[Piece]:
+        """Pieces of sealed values of these days; of a column, the smallest file of the day that has any gives them."""
         from resources.data_files import read_file
         from resources.lake import TableMissing
         from resources.lake_log import files_of
+        from resources.purging import wanted_of
+        from resources.whose_rows import which_of
 
         pieces = []
         for spec in PURGED if days else ():
@@ -168,11 +176,16 @@ class Proof:
                     continue
                 bronze = spec in BRONZE
                 columns = ("payload",) if bronze else spec.sealed
+                stay = wanted_of([one for one in held if one.day == day])
                 with self._lake.named(f"take samples of {day} in table {spec.name}"):
-                    smallest = min(of_day, key=lambda file: file["size_bytes"])
-                    rows = read_file(self._lake, spec, smallest, ("headers", *columns) if bronze else columns)
-                if bronze:
-                    rows = rows.filter([_is_sealed(headers) for headers in rows["headers"].to_list()])
+                    for file in sorted(of_day, key=lambda file: file["size_bytes"]):
+                        rows = read_file(self._lake, spec, file, ("headers", *columns) if bronze else columns)
+                        if stay.keys:
+                            rows = rows.filter(~which_of(self._lake, spec, file, stay))
+                        if bronze:
+                            rows = rows.filter([_is_sealed(headers) for headers in rows["headers"].to_list()])
+                        if not rows.is_empty():
+                            break
                 for name in columns:
                     values = rows[name].drop_nulls().bin.tail(PIECE_BYTES)
                     long = values.filter(values.bin.size() == PIECE_BYTES).unique(maintain_order=True).head(SAMPLES)

@@ -2,13 +2,13 @@
 
 A run purges every day that is past its last, by its records and by two clocks; `resources.purging` says how and in what
 order. It is the one asset that destroys, and it destroys by the clock: a day is kept longer by a hold
-(`darkroom keys hold DAY`), not by stopping the schedule.
+(`darkroom keys hold`), of the day or of one uploader, not by stopping the schedule.
 
 What is looked for on the disks after a purge is observed before it: a run that is killed leaves it to the next.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -22,6 +22,7 @@ from transforms.retention import PURGED
 
 if TYPE_CHECKING:
     from resources.purge_proof import Piece, Report
+    from resources.purging import Day
 
 RETENTION = dg.AssetKey(["upkeep", "retention"])
 JOB = "purge_days"
@@ -42,7 +43,7 @@ LOOKED_FOR = "looked for after the purge"
 def retention(context: dg.AssetExecutionContext, retention: RetentionResource) -> dg.MaterializeResult:
     """Purge what is due."""
     with told_to_dagster(context), retention.open() as purge:
-        _observe(context, retention, [one.day for one in purge.days() if one.due])
+        _observe(context, retention, [one for one in purge.days() if one.due])
         done = purge.run()
     for day in done.days:
         context.log.info("%s: %s", day.day, day.sentence)
@@ -120,14 +121,14 @@ def no_byte_of_it_is_left(context: dg.AssetCheckExecutionContext, retention: Ret
     )
 
 
-def _observe(context: dg.AssetExecutionContext, retention: RetentionResource, due: Sequence[date]) -> None:
+def _observe(context: dg.AssetExecutionContext, retention: RetentionResource, due: "Sequence[Day]") -> None:
     """Take pieces of the days that are due, and keep those of an earlier purge that still lie somewhere."""
     from resources.purge_proof import as_text
 
     proof, known = retention.proof(), _looked_for(context.instance)
     if not proof.searches or not (due or known):
         return
-    pieces = proof.before(known, due)
+    pieces = proof.before(known, [one.day for one in due], [hold for one in due for hold in one.people])
     seen = {"pieces": len(pieces), "days": ", ".join(sorted({str(one.day) for one in pieces})) or "none"}
     context.log_event(
         dg.AssetObservation(RETENTION, metadata={LOOKED_FOR: dg.MetadataValue.text(as_text(pieces)), **seen})

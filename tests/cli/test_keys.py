@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import secrets
 from datetime import UTC, datetime
 
+import httpx
 import pytest
 
 from tests.live_stack import LiveStack
+from tests.services.live import picture
 
 pytestmark = pytest.mark.stack
 DAY = "2001-02-03"
@@ -52,6 +55,31 @@ def test_a_day_is_held_and_released(stack: LiveStack) -> None:
     finally:
         assert "Released" in stack.run("keys", "release", DAY, "--yes", "--why", "closed").stdout
     assert "is not held" in stack.run("keys", "release", DAY).stdout
+
+
+def test_an_uploader_is_held_and_released_and_nobody_is_named_for_long(stack: LiveStack) -> None:
+    name = f"held-{secrets.token_hex(4)}"
+    headers = {"Authorization": f"Bearer {stack.token(name)}"}
+    with httpx.Client(base_url=stack.url, verify=stack.ca, timeout=30, trust_env=False, headers=headers) as client:
+        client.post("/v1/images", content=picture()).raise_for_status()
+    today = str(datetime.now(UTC).date())
+    assert "hold again for that" in stack.run("keys", "hold", "--uploader", name, "--why", "case 14").stdout
+    try:
+        held = [line for line in stack.run("keys", "status").stdout.splitlines() if today in line]
+        assert "some uploaders held by" in held[0]
+        refused = stack.run("erase", "--uploader", name, "--yes", "--why", "asked", check=False)
+        assert refused.returncode == 1 and "is held since" in refused.stderr
+        said = stack.run("keys", "release", "--uploader", name).stdout
+        assert f"{today} is held since" in said and "case 14" in said and "To do it: --yes --why TEXT" in said
+    finally:
+        assert "Released" in stack.run("keys", "release", "--uploader", name, "--yes", "--why", "closed").stdout
+    assert "is not held" in stack.run("keys", "release", "--uploader", name).stdout
+    assert name not in (stack.home / "logs" / "audit.log").read_text()
+    unknown = stack.run("keys", "hold", "--uploader", "nobody-of-that-name", "--why", "x", check=False)
+    assert unknown.returncode == 1 and "nothing is held" in unknown.stdout
+    for wrong in ((), (DAY, "--uploader", name)):
+        refused = stack.run("keys", "hold", *wrong, "--why", "x", check=False)
+        assert refused.returncode == 2 and "a day, or --uploader NAME" in " ".join(refused.stderr.split())
 
 
 def test_a_rotation_touches_no_image_and_doors_go_on(stack: LiveStack) -> None:

@@ -59,7 +59,7 @@ class Stage(Home):
             (name, day): self.keys.current_key(day, pseudonym(secret, name, day)).name for name in NAMES for day in DAYS
         }
         self.words = {
-            (name, day, number): f"sealed-{name}-{day}-{number}".encode()
+            (name, day, number): f"sealed-by-{name}-{day}-{number}".encode()
             for name in NAMES
             for day in DAYS
             for number in range(IMAGES)

@@ -69,9 +69,11 @@ class Projection:
 
     def __init__(self) -> None:
         self.forgotten: list[tuple[date, list[date]]] = []
+        self.people: list[list[tuple[date, str]]] = []
 
-    def forget(self, last: date, kept: list[date]) -> int:
+    def forget(self, last: date, kept: list[date], people: list[tuple[date, str]]) -> int:
         self.forgotten.append((last, list(kept)))
+        self.people.append(people)
         return 3
 
     def clock(self) -> datetime:
