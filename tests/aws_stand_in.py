@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -59,9 +60,26 @@ class Aws:
         self.url = url
         self.faults: list[str] = []
         """Names of KMS errors that the next calls give, one each."""
+        self.delay = 0.0
+        """Seconds that KMS thinks before each answer."""
+        self.asked = 0
+        """Calls that encrypted or decrypted, or tried."""
+        self.server: ThreadedMotoServer | None = None
         self.policies: dict[str, dict[str, Any]] = {}
         self.roles: dict[str, dict[str, Any]] = {}
         """The IAM policy of each role, by the access key that it shows."""
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Nobody listens, for a while; what there was is there again afterwards."""
+        assert self.server is not None
+        host, port = self.server.get_host_and_port()
+        self.server.stop()
+        try:
+            yield
+        finally:
+            self.server = ThreadedMotoServer(host, port, verbose=False)
+            self.server.start()
 
     def client(self, service: str, region: str = REGION) -> Any:
         """A client with credentials that nobody checks."""
@@ -106,11 +124,12 @@ def aws(*, stock: bool = False) -> Iterator[Aws]:
     server.start()
     host, port = server.get_host_and_port()
     stand_in = Aws(f"http://{host}:{port}")
+    stand_in.server = server
     try:
         with _enforced(stand_in) if not stock else _nothing():
             yield stand_in
     finally:
-        server.stop()
+        stand_in.server.stop()
 
 
 @contextmanager
@@ -150,6 +169,8 @@ def _trouble(key: Any, action: str) -> str | None:
 
 
 def _check(stand_in: Aws, key: Any, action: str) -> None:
+    stand_in.asked += 1
+    time.sleep(stand_in.delay)
     if stand_in.faults:
         raise Refused(stand_in.faults.pop(0), "as asked for")
     if (name := _trouble(key, action)) is not None:
