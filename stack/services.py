@@ -6,6 +6,7 @@ identity's key by the path in its environment, in a file that only its account r
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -134,8 +135,7 @@ def services(layout: Layout, state: StackState, settings: Settings) -> list[Serv
                     *("--uds", str(webserver_socket(state, name)), *(["--read-only"] if name == READ_ONLY else [])),
                 ),
                 needs=("postgres", "code-server"),
-                # Not read by anyone: another policy changes the environment, and so `up` starts it anew.
-                environment=dagster | {"DARKROOM_POLICY_MARK": load_policy().digest},
+                environment=dagster,
                 url=f"unix:{webserver_socket(state, name)}",
             )
             for name in WEBSERVERS
@@ -305,9 +305,15 @@ def _environment(layout: Layout, state: StackState, identity: str) -> dict[str, 
     callers = {name: value for name, value in os.environ.items() if name in given}
     own = {f"DARKROOM_{name.upper()}": value for name, value in identity_overrides(layout, state, identity).items()}
     toml = layout.home / "darkroom.toml"
-    # Not read by anyone: a changed file changes the environment, and so `up` starts the service anew.
+    # Not read by anyone: a changed file, or policy, changes the environment, and so `up` starts the service anew.
     mark = sha256(toml.read_bytes()).hexdigest()[:16] if toml.is_file() else "none"
-    return {**callers, **own, "DARKROOM_FILE_MARK": mark}
+    return {**callers, **own, "DARKROOM_FILE_MARK": mark, "DARKROOM_POLICY_MARK": _digest()}
+
+
+@functools.cache
+def _digest() -> str:
+    """Which policy this distribution carries."""
+    return load_policy().digest
 
 
 def select(every: Sequence[Service], only: Sequence[str]) -> list[Service]:
