@@ -21,8 +21,6 @@ import psutil
 import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient
-from psycopg import sql
-from psycopg.conninfo import make_conninfo
 from websockets.asyncio.client import connect
 
 from stack.people import person_dsn
@@ -31,6 +29,7 @@ from stack.state import DAGSTER_DATABASE, MLFLOW_DATABASE, PLATFORM_DATABASE, lo
 from tests.live_stack import LiveStack
 from tests.services.live import picture, until
 from tests.services.streaming import give, told
+from tests.system.dumps import dumped
 from tests.system.wire import Capture
 
 pytestmark = pytest.mark.stack
@@ -170,18 +169,11 @@ def test_no_secret_and_no_private_label_is_in_a_log(stack: LiveStack, scene: Sce
 @pytest.mark.parametrize("database", [PLATFORM_DATABASE, DAGSTER_DATABASE, MLFLOW_DATABASE])
 def test_no_secret_is_in_a_table_of_a_database(stack: LiveStack, scene: Scene, database: str) -> None:
     """Events, runs, tags and everything else that GraphQL answers from; sessions too, which are kept as hashes."""
-    dsn = make_conninfo(stack.settings("admin").postgres_dsn, dbname=database)
-    query = """SELECT schemaname, tablename FROM pg_tables
-    WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"""
     looked, found = 0, {}
-    with psycopg.connect(dsn) as connection:
-        for schema, table in connection.execute(query).fetchall():
-            copy = sql.SQL("COPY {} TO STDOUT").format(sql.Identifier(schema, table))
-            with connection.cursor().copy(copy) as rows:
-                text = b"".join(bytes(part) for part in rows)
-            looked += len(text)
-            if names := holding(scene.secret | {"label": scene.private["label"]}, text):
-                found[f"{schema}.{table}"] = names
+    for table, text in dumped(stack, database):
+        looked += len(text)
+        if names := holding(scene.secret | {"label": scene.private["label"]}, text):
+            found[table] = names
     assert looked > 100
     assert found == {}
 

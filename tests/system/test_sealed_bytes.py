@@ -22,8 +22,6 @@ import pyarrow as pa
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from PIL import Image, PngImagePlugin
-from psycopg import sql
-from psycopg.conninfo import make_conninfo
 
 from access.policy import load_policy
 from resources.kafka import admin, consumer_config
@@ -39,6 +37,7 @@ from stack.people import person_dsn
 from stack.state import DAGSTER_DATABASE, MLFLOW_DATABASE, PLATFORM_DATABASE
 from tests.live_stack import LiveStack
 from tests.services.live import until
+from tests.system.dumps import dumped
 from transforms.tables import IMAGE_FEATURES, PROCESSED_IMAGES, RAW_IMAGES, TABLES
 
 pytestmark = pytest.mark.stack
@@ -197,18 +196,11 @@ def test_no_table_of_a_database_holds_a_word(
     stack: LiveStack, sent: Sent, needles: dict[str, bytes], database: str
 ) -> None:
     """All that pages show comes from there: events with their metadata and pictures, runs, models."""
-    dsn = make_conninfo(stack.settings("admin").postgres_dsn, dbname=database)
-    query = """SELECT schemaname, tablename FROM pg_tables
-    WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"""
     looked, seen = 0, False
-    with psycopg.connect(dsn) as connection:
-        for schema, table in connection.execute(query).fetchall():
-            copy = sql.SQL("COPY {} TO STDOUT").format(sql.Identifier(schema, table))
-            with connection.cursor().copy(copy) as rows:
-                text = b"".join(bytes(part) for part in rows)
-            looked += len(text)
-            seen |= sent.id.encode() in text
-            assert holding(needles, text) == [], f"{schema}.{table}"
+    for table, text in dumped(stack, database):
+        looked += len(text)
+        seen |= sent.id.encode() in text
+        assert holding(needles, text) == [], table
     assert looked
     assert seen or database != PLATFORM_DATABASE
 

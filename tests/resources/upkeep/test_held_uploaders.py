@@ -18,6 +18,7 @@ from resources.postgres import StatusRow
 from resources.purge_proof import Proof
 from resources.purging import Purge, Purged
 from resources.raw_search import search
+from tests.resources.upkeep.dying import dying_at
 from tests.resources.upkeep.test_erasing import DAYS, NAMES, Stage, image_id
 from tests.resources.upkeep.test_purging import Broker, Projection
 from transforms.names import pseudonym
@@ -214,20 +215,8 @@ def test_killed_at_any_step_the_next_purge_finishes_and_takes_nothing_that_is_he
     stage: Held, before: dict[str, pl.DataFrame], step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage.hold()
-    owner, name, left = STEPS[step]
-    real = getattr(owner, name)
-
-    def dying(*given: Any, **named: Any) -> Any:
-        nonlocal left
-        if left == 0:
-            raise KeyboardInterrupt
-        left -= 1
-        return real(*given, **named)
-
-    monkeypatch.setattr(owner, name, dying)
-    with pytest.raises(KeyboardInterrupt):
+    with dying_at(*STEPS[step]):
         stage.purge()
-    monkeypatch.setattr(owner, name, real)
     monkeypatch.setattr(purging, "IN_FLIGHT", timedelta(days=-10_000))
     stage.purge()
     stage.expect_only_ada(before)

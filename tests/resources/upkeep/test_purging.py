@@ -22,6 +22,7 @@ from resources.lake import Lake, open_lake
 from resources.purging import ClocksDisagree, Purge, Purged
 from resources.settings import Settings
 from resources.upkeep import maintain
+from tests.resources.upkeep.dying import dying_at
 from transforms.landing_protocol import TopicState
 from transforms.retention import BRONZE, KEPT, PURGED
 from transforms.tables import PROCESSED_IMAGES, RAW_IMAGES, TABLES, TableSpec
@@ -268,20 +269,9 @@ STEPS: dict[str, tuple[Callable[[], Any], str, int]] = {
 def test_killed_at_any_step_it_is_finished_by_the_next(
     stage: Stage, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    owner, name, left = STEPS[step][0](), *STEPS[step][1:]
-    real = getattr(owner, name)
-
-    def dying(*given: Any, **named: Any) -> Any:
-        nonlocal left
-        if left == 0:
-            raise KeyboardInterrupt
-        left -= 1
-        return real(*given, **named)
-
-    monkeypatch.setattr(owner, name, dying)
-    with pytest.raises(KeyboardInterrupt):
+    owner, name, calls = STEPS[step]
+    with dying_at(owner(), name, calls):
         stage.purge().run()
-    monkeypatch.setattr(owner, name, real)
     # What a killed purge left on the disk is days old, here an instant.
     monkeypatch.setattr(purging, "IN_FLIGHT", timedelta(days=-10_000))
     stage.purge().run()
