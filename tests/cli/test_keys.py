@@ -65,7 +65,7 @@ def test_an_uploader_is_held_and_released_and_nobody_is_named_for_long(stack: Li
     today = str(datetime.now(UTC).date())
     assert "hold again for that" in stack.run("keys", "hold", "--uploader", name, "--why", "case 14").stdout
     try:
-        held = [line for line in stack.run("keys", "status").stdout.splitlines() if today in line]
+        held = [line for line in stack.run("keys", "status").stdout.splitlines() if line.strip().startswith(today)]
         assert "some uploaders held by" in held[0]
         refused = stack.run("erase", "--uploader", name, "--yes", "--why", "asked", check=False)
         assert refused.returncode == 1 and "is held since" in refused.stderr
