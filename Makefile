@@ -38,8 +38,8 @@ format: install-dev  ## put the code into shape
 bench: install-dev jars peers  ## measure, as ratios to a floor in the same run
 	$(BIN)/python -m benchmarks
 
-soak: install-dev jars  ## the faults of `make test`, many times over (ROUNDS=12)
-	DARKROOM_SOAK_ROUNDS=$(or $(ROUNDS),12) $(BIN)/python -m pytest tests/system -m soak
+soak: install-dev jars  ## load, and faults at random; the figures into docs/soak.md (MINUTES=30 SEED=7)
+	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED)) --page docs/soak.md
 
 up: install jars  ## start the stack
 	$(BIN)/darkroom up

@@ -50,7 +50,7 @@ def test_every_proof_in_the_status_table_is_a_file_that_exists() -> None:
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
 
-@pytest.mark.parametrize("name", ["STATUS.md", "scd2.md"])
+@pytest.mark.parametrize("name", ["STATUS.md", "scd2.md", "security-review.md"])
 def test_every_test_that_a_page_names_as_proof_is_one_of_its_file(name: str) -> None:
     missing = []
     text = (ROOT / "docs" / name).read_text()

@@ -11,7 +11,7 @@ import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,7 +56,15 @@ class Sender(threading.Thread):
     Each image is tried again until it is acknowledged or the sender is stopped: what a careful client does.
     """
 
-    def __init__(self, urls: list[str], ca: Path, token: str, first_seed: int, pause: float = 0.02) -> None:
+    def __init__(
+        self,
+        urls: list[str],
+        ca: Path,
+        token: str,
+        first_seed: int,
+        pause: float = 0.02,
+        body: Callable[[int], bytes] = png,
+    ) -> None:
         super().__init__(daemon=True, name=f"sender-{first_seed}")
         self.history = History()
         self._urls = itertools.cycle(urls)
@@ -64,6 +72,7 @@ class Sender(threading.Thread):
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "image/png"}
         self._seed = first_seed
         self._pause = pause
+        self._body = body
         self._ending = threading.Event()
 
     def run(self) -> None:
@@ -72,7 +81,7 @@ class Sender(threading.Thread):
 
         with httpx.Client(verify=ssl.create_default_context(cafile=str(self._ca)), timeout=40) as client:
             for seed in itertools.count(self._seed):
-                body = png(seed)
+                body = self._body(seed)
                 while not self._ending.is_set() and not self._send(client, body):
                     time.sleep(0.2)
                 if self._ending.is_set():

@@ -1,0 +1,34 @@
+"""`python -m tests.soak`: one soak, its figures, and exit code 1 where a promise was broken."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.soak.report import put_into, table
+from tests.soak.siege import fresh_seed, soak
+
+
+def main() -> int:
+    """Run it; 0 when nothing was broken."""
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=30, help="of load and faults (30)")
+    parser.add_argument("--seed", type=int, help="of the plan; any when none is given, and it is said")
+    parser.add_argument("--page", type=Path, help="a page that the figures are put into, such as docs/soak.md")
+    asked = parser.parse_args()
+    if asked.minutes < 1:
+        parser.error("--minutes: at least 1, for the first strike comes after 10 s and none in the last 30")
+    seed = fresh_seed() if asked.seed is None else asked.seed
+    outcome = soak(asked.minutes, seed, lambda line: print(line, flush=True))
+    print("\n".join(table(outcome)))
+    if asked.page is not None:
+        asked.page.write_text(put_into(asked.page.read_text(), outcome, datetime.now(UTC).date()))
+    again = f"make soak MINUTES={asked.minutes:g} SEED={seed}"
+    print(f"\n{'BROKEN' if outcome.broken else 'Nothing lost, nothing doubled'}. The same again: {again}")
+    return 1 if outcome.broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""What may happen to a running stack. Each fault is a context: it begins, lasts, and is over when the context ends.
+
+None of them asks the platform for anything: processes are killed and stopped by their pids, disks filled, and clients
+of the broker behave badly.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from confluent_kafka import Consumer, Producer
+from confluent_kafka.admin import AdminClient, NewPartitions
+
+from cli.hostile import hostile_kinds
+from resources.kafka import client_config, producer_config
+from resources.key_life import KeyLife
+from services.recogniser.consuming import group_config
+from tests.live_stack import LiveStack
+from tests.soak.plan import Card
+
+FILLER = "filler"
+PARTITIONS_TIMES = 10
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The stack that is struck, and the file system that it lies on."""
+
+    stack: LiveStack
+    disk: Path | None = None
+    """A file system of its own, which may be filled; None where none could be made."""
+
+
+Fault = Callable[[Scene, str], AbstractContextManager[object]]
+
+
+@contextmanager
+def killed(scene: Scene, victim: str) -> Iterator[None]:
+    """kill -9; the supervisor starts it again."""
+    with suppress(ProcessLookupError, AssertionError):  # it is dead already
+        scene.stack.kill(victim)
+    yield
+
+
+@contextmanager
+def killed_run(scene: Scene, victim: str) -> Iterator[None]:
+    """kill -9 of the process of a run in progress, where there is one."""
+    with suppress(psutil.Error, AssertionError):
+        for worker in psutil.Process(scene.stack.pid("code-server")).children():
+            worker.kill()
+    yield
+
+
+@contextmanager
+def stopped(scene: Scene, victim: str) -> Iterator[None]:
+    """SIGSTOP: it holds its connections and answers nothing."""
+    held: list[psutil.Process] = []
+    with suppress(psutil.Error, AssertionError):
+        process = psutil.Process(scene.stack.pid(victim))
+        held = [process, *process.children(recursive=True)]
+    for one in held:
+        with suppress(psutil.Error):
+            one.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for one in reversed(held):
+            with suppress(psutil.Error):
+                one.send_signal(signal.SIGCONT)
+
+
+@contextmanager
+def away(scene: Scene, victim: str) -> Iterator[None]:
+    """Stopped in good order, and started again."""
+    with scene.stack.without(victim):
+        yield
+
+
+@contextmanager
+def keys_off(scene: Scene, victim: str) -> Iterator[None]:
+    """The owner switches the customer-managed key off, and on."""
+    life = KeyLife(scene.stack.settings("operator"), "soak", "a soak")
+    life.disable()
+    try:
+        yield
+    finally:
+        life.enable()
+
+
+@contextmanager
+def disk_full(scene: Scene, victim: str) -> Iterator[None]:
+    """Not a byte is left for topics, tables, keys and logs."""
+    assert scene.disk is not None
+    filler = scene.disk / FILLER
+    descriptor = os.open(filler, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        with suppress(OSError):
+            while True:
+                os.write(descriptor, bytes(1024 * 1024))
+        yield
+    finally:
+        os.close(descriptor)
+        filler.unlink()
+
+
+@contextmanager
+def poison(scene: Scene, victim: str) -> Iterator[None]:
+    """Hostile files and records by the hundred, straight into the topic of images."""
+    settings = scene.stack.settings("operator")
+    producer = Producer(producer_config(settings))
+    kinds = [kind for kind in hostile_kinds() if kind.body is None or len(kind.body) < 1024 * 1024]
+    for kind in kinds * 5:
+        with suppress(BufferError):
+            producer.produce(settings.topic, kind.body, kind.key, headers=list(kind.headers))
+        producer.poll(0)
+    yield
+    producer.flush(30)
+
+
+@contextmanager
+def rebalancing(scene: Scene, victim: str) -> Iterator[None]:
+    """Members come into the recogniser's group and leave it at once, again and again."""
+    settings = scene.stack.settings("recogniser")
+    for _ in range(6):
+        member = Consumer(group_config(settings))
+        member.subscribe([settings.topic])
+        ending = time.monotonic() + 1.0
+        while time.monotonic() < ending:
+            member.poll(0.1)
+        member.close()
+    yield
+
+
+@contextmanager
+def more_partitions(scene: Scene, victim: str) -> Iterator[None]:
+    """The topic of images has ten times the partitions from now on."""
+    settings = scene.stack.settings("admin")
+    client = AdminClient(client_config(settings))
+    count = len(client.list_topics(settings.topic, timeout=20).topics[settings.topic].partitions)
+    for asked in client.create_partitions([NewPartitions(settings.topic, count * PARTITIONS_TIMES)]).values():
+        asked.result(30)
+    yield
+
+
+FAULTS: dict[str, Fault] = {
+    "kill -9": killed,
+    "kill -9 of a run": killed_run,
+    "SIGSTOP": stopped,
+    "away": away,
+    "keys switched off": keys_off,
+    "disk full": disk_full,
+    "poison storm": poison,
+    "rebalance storm": rebalancing,
+    "ten times the partitions": more_partitions,
+}
+KILLED = (
+    *("kafka", "postgres", "code-server", "daemon", "gateway", "uploads-1", "uploads-2", "streams-1", "recogniser"),
+    *("mlflow", "directory", "signin-1", "webserver", "access"),
+)
+STOPPED = ("kafka", "code-server", "daemon", "gateway", "uploads-1", "streams-1", "recogniser", "mlflow", "directory")
+AWAY = ("postgres", "kafka", "directory", "mlflow")
+
+
+def deck(*, disk: bool) -> list[Card]:
+    """Every fault that can be had.
+
+    Args:
+        disk: whether there is a disk that may be filled.
+    """
+    cards = [Card("kill -9", name) for name in KILLED]
+    cards += [Card("kill -9 of a run", "whatever it does")] * 3
+    cards += [Card("SIGSTOP", name, (3.0, 35.0)) for name in STOPPED]
+    cards += [Card("away", name, (5.0, 20.0)) for name in AWAY]
+    cards += [Card("keys switched off", "the customer-managed key", (5.0, 15.0))]
+    cards += [Card("poison storm", "the topic of images"), Card("rebalance storm", "the recogniser's group")]
+    cards += [Card("ten times the partitions", "the topic of images", once=True)]
+    return cards + ([Card("disk full", "topics, tables, keys and logs", (3.0, 12.0))] if disk else [])
