@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import click
+import grimp
 import pytest
 from typer.main import get_command
 
@@ -13,7 +14,10 @@ from access.policy import load_policy
 from access.postgres_grants import markdown_matrix
 from cli.main import app
 from cli.settings import page
+from stack import spark_cluster
+from stack.services import STOP_WAVES
 from transforms.shop_rows import FILES
+from transforms.tables import TABLES
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -95,3 +99,24 @@ def _commands() -> dict[str, click.Command]:
     group = get_command(app)
     assert isinstance(group, click.Group)
     return group.commands
+
+
+ROOMS = ["transforms", "access", "resources", "platform_assets", "sensors", "services", "stack", "cli"]
+
+
+def test_the_page_of_the_architecture_is_what_stands_there() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    graph = grimp.build_graph(*ROOMS)
+    imports: dict[str, set[str]] = {room: set() for room in ROOMS}
+    for module in graph.modules:
+        room = module.split(".")[0]
+        imports[room] |= {one.split(".")[0] for one in graph.find_modules_directly_imported_by(module)} - {room}
+    for room, below in imports.items():
+        said = ", ".join(f"`{one}/`" for one in sorted(below)) or "nothing"
+        assert f"| `{room}/` | {said} |" in page
+    processes = {name for wave in STOP_WAVES for name in wave} - {*spark_cluster.WORKERS}
+    assert {name for name in processes if f"`{name}`" not in page} == set()
+    assert {name for name in load_policy().identities if f"`{name}`" not in page} - {"operator", "shop"} == set()
+    assert {spec.name for spec in TABLES if f"`{spec.name}`" not in page} == set()
+    files = re.findall(rf"`((?:{'|'.join(ROOMS)})/[\w/.]+\.\w+)`", page)
+    assert [name for name in files if not (ROOT / name).exists()] == []
