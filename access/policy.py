@@ -268,9 +268,12 @@ def parse_policy(text: str) -> Policy:
         PolicyError: not YAML, or not a policy; every fault with its place.
     """
     try:
-        return Policy.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
+        document = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # The parser lets errors of its constructors through: a day that does not exist, brackets by the thousand.
         raise PolicyError(f"The policy is no YAML: {error}") from None
+    try:
+        return Policy.model_validate(document)
     except ValidationError as error:
         faults = [
             f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"

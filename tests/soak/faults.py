@@ -6,8 +6,9 @@ of the broker behave badly.
 
 from __future__ import annotations
 
-import os
+import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -25,7 +26,7 @@ from services.recogniser.consuming import group_config
 from tests.live_stack import LiveStack
 from tests.soak.plan import Card
 
-FILLER = "filler"
+MEBIBYTE = 1024 * 1024
 PARTITIONS_TIMES = 10
 
 
@@ -35,7 +36,7 @@ class Scene:
 
     stack: LiveStack
     disk: Path | None = None
-    """A file system of its own, which may be filled; None where none could be made."""
+    """A file system of its own, which may be made full; None where there is none."""
 
 
 Fault = Callable[[Scene, str], AbstractContextManager[object]]
@@ -94,20 +95,26 @@ def keys_off(scene: Scene, victim: str) -> Iterator[None]:
         life.enable()
 
 
+def mounted_at(folder: Path, megabytes: int, *, again: bool = False) -> bool:
+    """Mount a file system in memory there, or make one as large as is said; False where that may not be."""
+    how = "remount," if again else ""
+    command = ["mount", "-t", "tmpfs", "-o", f"{how}size={megabytes}m", "tmpfs", str(folder)]
+    try:
+        return subprocess.run(command, check=False, capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
 @contextmanager
 def disk_full(scene: Scene, victim: str) -> Iterator[None]:
-    """Not a byte is left for topics, tables, keys and logs."""
+    """Hardly a byte is left for topics, tables, keys and logs: the file system shrinks to what it holds."""
     assert scene.disk is not None
-    filler = scene.disk / FILLER
-    descriptor = os.open(filler, os.O_WRONLY | os.O_CREAT, 0o600)
+    whole = shutil.disk_usage(scene.disk)
+    mounted_at(scene.disk, whole.used // MEBIBYTE + 1, again=True)
     try:
-        with suppress(OSError):
-            while True:
-                os.write(descriptor, bytes(1024 * 1024))
         yield
     finally:
-        os.close(descriptor)
-        filler.unlink()
+        assert mounted_at(scene.disk, whole.total // MEBIBYTE, again=True)
 
 
 @contextmanager
@@ -115,7 +122,7 @@ def poison(scene: Scene, victim: str) -> Iterator[None]:
     """Hostile files and records by the hundred, straight into the topic of images."""
     settings = scene.stack.settings("operator")
     producer = Producer(producer_config(settings))
-    kinds = [kind for kind in hostile_kinds() if kind.body is None or len(kind.body) < 1024 * 1024]
+    kinds = [kind for kind in hostile_kinds() if kind.body is None or len(kind.body) < MEBIBYTE]
     for kind in kinds * 5:
         with suppress(BufferError):
             producer.produce(settings.topic, kind.body, kind.key, headers=list(kind.headers))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 import subprocess
@@ -10,7 +9,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,9 +17,9 @@ from cli.dagster_api import DagsterAway
 from cli.settle import wait_until_settled
 from resources.kafka import watermarks
 from stack.people import person_dsn
-from tests.live_stack import bring_up, tear_down
+from tests.live_stack import LiveStack, run_darkroom, tear_down
 from tests.soak.checking import unjudged, wrong_items
-from tests.soak.faults import FAULTS, Scene, deck
+from tests.soak.faults import FAULTS, Scene, deck, mounted_at
 from tests.soak.plan import Strike, plan
 from tests.soak.traffic import JobStarter, RightsWatch, ShopWriter, Stalls, digit, photograph
 from tests.system.history import Sender, violations
@@ -28,6 +27,10 @@ from tests.system.history import Sender, violations
 HEALTHY_SECONDS = 240.0
 SETTLE_SECONDS = 900.0
 MARK = "soak"
+CACHE_SECONDS = 2
+"""So soon does a stack notice that its keys are switched off, and on."""
+DISK_MEGABYTES = 16 * 1024
+"""Of the file system; in memory is what is written, and no more."""
 Say = Callable[[str], None]
 
 
@@ -57,60 +60,52 @@ class Outcome:
 
 
 @contextmanager
-def soaked_stack(gigabytes: float) -> Iterator[Scene]:
+def soaked_stack() -> Iterator[Scene]:
     """A stack of its own, on a file system of its own where one can be mounted (by root, with the right to)."""
     area = Path(tempfile.mkdtemp(prefix="darkroom-soak-"))
-    mounted = _mount(area, gigabytes)
+    mounted = mounted_at(area, DISK_MEGABYTES)
     area.chmod(0o711)
     home = area / "home"
-    before = os.environ.get("DARKROOM_KEY_CACHE_SECONDS")
-    os.environ["DARKROOM_KEY_CACHE_SECONDS"] = "2"
     try:
-        yield Scene(bring_up(home), area if mounted else None)
+        done = run_darkroom(home, "up", DARKROOM_KEY_CACHE_SECONDS=str(CACHE_SECONDS))
+        if done.returncode != 0:
+            raise AssertionError(f"darkroom up gave {done.returncode}:\n{done.stdout}\n{done.stderr}")
+        yield Scene(LiveStack(home), area if mounted else None)
     finally:
         tear_down(home)
         if mounted:
             subprocess.run(["umount", "--lazy", str(area)], check=False, capture_output=True)
         shutil.rmtree(area, ignore_errors=True)
-        os.environ.pop("DARKROOM_KEY_CACHE_SECONDS")
-        if before is not None:
-            os.environ["DARKROOM_KEY_CACHE_SECONDS"] = before
 
 
-def _mount(area: Path, gigabytes: float) -> bool:
-    command = ["mount", "-t", "tmpfs", "-o", f"size={int(gigabytes * 1024)}m", "tmpfs", str(area)]
-    try:
-        return subprocess.run(command, check=False, capture_output=True).returncode == 0
-    except FileNotFoundError:
-        return False
-
-
-def soak(minutes: float, seed: int, say: Say) -> Outcome:
+def soak(minutes: float, seed: int, say: Say, ease: float = 1.0) -> Outcome:
     """Run one soak on a stack of its own.
 
     Args:
         minutes: of load and faults; starting, settling and checking come to it.
         seed: of the plan and of what the clients do.
         say: told what happens, a line each.
+        ease: how many times slower the clients are than they could be, for a machine that has other work.
     """
-    with soaked_stack(1.5 + 0.15 * minutes) as scene:
+    with soaked_stack() as scene:
         if scene.disk is None:
             say("no file system of its own could be mounted: the disk is not filled")
         strikes = plan(seed, minutes * 60, deck(disk=scene.disk is not None))
         say(f"seed {seed}: {len(strikes)} strikes in {minutes:g} minutes")
-        return _Siege(scene, Outcome(seed, minutes, strikes), say).run()
+        return _Siege(scene, Outcome(seed, minutes, strikes), say, ease).run()
 
 
 class _Siege:
-    def __init__(self, scene: Scene, outcome: Outcome, say: Say) -> None:
+    def __init__(self, scene: Scene, outcome: Outcome, say: Say, ease: float) -> None:
         self._scene = scene
         self._stack = scene.stack
         self._outcome = outcome
         self._say = say
+        self._ease = ease
         token = self._stack.token("soaked")
         ca, first = Path(self._stack.ca), outcome.seed % 1000 * 1_000_000
         self._senders = [
-            Sender([self._stack.url], ca, token, first + 10_000_000_000 * number, pause, body)
+            Sender([self._stack.url], ca, token, first + 10_000_000_000 * number, pause * ease, body)
             for number, (pause, body) in enumerate([(0.15, photograph), (0.1, digit)])
         ]
 
@@ -120,7 +115,9 @@ class _Siege:
         with stack.person("sales") as (name, _):
             stack.run("access", "apply", "--yes")
             dsn = person_dsn(stack.home, name)
-            writers = [ShopWriter(dsn, f"{MARK}{number}", outcome.seed + number) for number in range(2)]
+            writers = [
+                ShopWriter(dsn, f"{MARK}{number}", outcome.seed + number, 0.2 * self._ease) for number in range(2)
+            ]
             jobs, rights, stalls = JobStarter(stack, outcome.seed), RightsWatch(stack), Stalls(self._acknowledged)
             workers = [*writers, jobs, rights, stalls]
             for one in (*self._senders, *workers):
@@ -181,11 +178,9 @@ class _Siege:
     def _settle(self) -> None:
         """Until everything is developed, and the shop's changes are events."""
         self._say("at rest: waiting until all is developed")
-        with ExitStack() as opened:
-            dagster = self._stack.dagster()
-            opened.callback(dagster.close)
-            wait_until_settled(self._stack.settings("operator"), dagster, SETTLE_SECONDS)
-            ending = time.monotonic() + SETTLE_SECONDS
+        wait_until_settled(self._stack.settings("operator"), self._stack.dagster(), SETTLE_SECONDS)
+        ending = time.monotonic() + SETTLE_SECONDS
+        with closing(self._stack.dagster()) as dagster:
             run = dagster.launch("refresh_shop", {})
             while not dagster.run(run).finished:
                 if time.monotonic() > ending:
