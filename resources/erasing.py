@@ -144,7 +144,7 @@ class Eraser:
                     {"day": day.isoformat()},
                 )
         for one in self._life.held_keys():
-            if one.key is not None and (one.day, one.key.pseudonym) in people:
+            if (one.day, one.key.pseudonym) in people:
                 raise DayHeld(
                     f"Nothing was erased: what this uploader sent on {one.day} is held since {one.since:%Y-%m-%d} by "
                     f"{one.who}: {one.why}. Erase when the hold has ended (`darkroom keys release --uploader NAME`).",

@@ -22,16 +22,22 @@ HELD = "held"
 
 @dataclass(frozen=True)
 class Hold:
-    """A day, or one uploader of a day, that no purge touches: since when, who says so and why.
-
-    `key` names the data key that is kept; None where the whole day is.
-    """
+    """A day that no purge touches: since when, who says so and why."""
 
     day: date
     since: datetime
     who: str
     why: str
-    key: KeyName | None = None
+
+
+@dataclass(frozen=True)
+class HeldKey(Hold):
+    """One uploader of a day, whom no purge touches.
+
+    `key` names the data key that is kept.
+    """
+
+    key: KeyName
 
 
 class KeyHolds:
@@ -76,17 +82,17 @@ class KeyHolds:
                 break  # wrapped anew by somebody else, or released
         return True
 
-    def keys(self) -> list[Hold]:
+    def held(self) -> list[HeldKey]:
         """The data keys that are kept, by day and name; nothing is opened."""
         found = []
-        for path in self.paths():
+        for file in self._objects.names(HELD):
+            path = f"{HELD}/{file}"
             if (document := self._objects.read(path)) is not None:
-                found.append(self._read(path, document))
+                hold = self._read(path, document)
+                if not isinstance(hold, HeldKey):
+                    raise self._objects.damaged(path, "it is no held key")
+                found.append(hold)
         return found
-
-    def paths(self) -> list[str]:
-        """The objects of the data keys that are kept."""
-        return [f"{HELD}/{file}" for file in self._objects.names(HELD)]
 
     def open(self, name: KeyName) -> DataKey | None:
         """A kept data key; None where it is not kept."""
@@ -112,7 +118,7 @@ class KeyHolds:
             said = datetime.fromisoformat(document["held_at"]), str(document["held_by"]), str(document["why"])
             if document["kind"] == HELD:
                 name = KeyName.parse(document["name"])
-                return Hold(name.day, *said, name)
+                return HeldKey(name.day, *said, name)
             return Hold(date.fromisoformat(document["name"]), *said)
         except (KeyError, TypeError, ValueError):
             raise self._objects.damaged(path, "it is no hold with name, held_at, held_by and why") from None

@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from resources.audit import audited
-from resources.key_holds import Hold
+from resources.key_holds import HeldKey, Hold
 from resources.key_objects import KeyDestroyed
 from resources.key_provider import Cmk
 from resources.key_records import KeyRecords, Tombstone
@@ -110,9 +110,9 @@ class KeyLife:
         self.note("keys release", day=day.isoformat())
         self._records.holds.release(day)
 
-    def held_keys(self) -> list[Hold]:
+    def held_keys(self) -> list[HeldKey]:
         """Data keys of uploaders that no purge touches, by day and name."""
-        return self._records.holds.keys()
+        return self._records.holds.held()
 
     def hold_uploader(self, name: str, keys: KeyStore) -> list[date]:
         """Keep what an uploader sent on the days that live beyond its time. Returns the days that are held by it.
@@ -142,15 +142,14 @@ class KeyLife:
         found = self.held_of(name, keys)
         self.note("keys release uploader", days=", ".join(str(one.day) for one in found) or "none")
         for one in found:
-            if one.key is not None:
-                self._records.holds.let_go(one.key)
+            self._records.holds.let_go(one.key)
         return sorted({one.day for one in found})
 
-    def held_of(self, name: str, keys: KeyStore) -> list[Hold]:
+    def held_of(self, name: str, keys: KeyStore) -> list[HeldKey]:
         """The holds of an uploader, by day."""
         held = self.held_keys()
         whose = {day: keys.pseudonym(name, day) for day in {one.day for one in held}}
-        return [one for one in held if one.key is not None and one.key.pseudonym == whose[one.day]]
+        return [one for one in held if one.key.pseudonym == whose[one.day]]
 
     def rotate(self) -> Iterator[str]:
         """Wrap with a new customer-managed key from now on, and what older ones wrapped as well; then erase those.
@@ -193,7 +192,7 @@ class KeyLife:
 
     def destroy_held(self, day: date) -> int:
         """Make dark what was held of a day's uploaders, too. Returns how many keys."""
-        found = [one.key for one in self.held_keys() if one.day == day and one.key is not None]
+        found = [one.key for one in self.held_keys() if one.day == day]
         self.note("keys destroy held", day=day.isoformat())
         for key in found:
             self._records.holds.let_go(key)

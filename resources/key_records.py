@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
-from resources.key_holds import HELD, KeyHolds
+from resources.key_holds import HELD, KeyHolds, held_path
 from resources.key_objects import MARK, KeyObjects, KeyUnavailable, UnknownKey
 from resources.key_provider import KeyProvider, unwrap_under, wrap_under
 from transforms.names import KEY_BYTES, DataKey, KeyName, base32
@@ -112,11 +112,9 @@ class KeyRecords:
         yield _SECRET_NAME, self._rewrap(MARK, _SECRET_NAME, _SECRET_NAME)
         for day in self.days():
             yield day.isoformat(), self._rewrap(day_path(day), "day", day.isoformat())
-        for path in self.holds.paths():
+        for hold in self.holds.held():
             # Named by the day alone: who it is of belongs into no progress.
-            if (document := self._objects.read(path)) is not None:
-                name = str(document["name"])
-                yield f"held on {name.partition('_')[0]}", self._rewrap(path, HELD, name)
+            yield f"held on {hold.day}", self._rewrap(held_path(hold.key), HELD, str(hold.key))
 
     def days(self) -> list[date]:
         """Days that have a key or its tombstone, sorted."""

@@ -24,7 +24,7 @@ from transforms.envelope import EnvelopeError, clear_of
 from transforms.retention import BRONZE, PURGED
 
 if TYPE_CHECKING:
-    from resources.key_holds import Hold
+    from resources.key_holds import HeldKey
     from resources.lake import Lake
     from resources.settings import Settings
 
@@ -101,13 +101,13 @@ class Proof:
         """Whether there is a folder to search."""
         return bool(self._places)
 
-    def before(self, known: Iterable[Piece], due: Collection[date], held: Collection[Hold] = ()) -> list[Piece]:
+    def before(self, known: Iterable[Piece], due: Collection[date], held: Collection[HeldKey] = ()) -> list[Piece]:
         """What is to be looked for after the purge: what is left of an earlier one, and new pieces of these days.
 
         Args:
             known: pieces that an earlier purge left.
             due: days that are purged now.
-            held: uploaders of them whose rows stay.
+            held: uploaders whose rows stay.
 
         Raises:
             TransientFailure: the lake is away.
@@ -156,12 +156,12 @@ class Proof:
                 found[name] |= {f"{place}/{file}" for file in files}
         return found, unreadable
 
-    def _pieces(self, days: Collection[date], held: Collection[Hold] = ()) -> list[Piece]:
+    def _pieces(self, days: Collection[date], held: Collection[HeldKey] = ()) -> list[Piece]:
         """Pieces of sealed values of these days; of a column, the smallest file of the day that has any gives them."""
         from resources.data_files import read_file
+        from resources.held_rows import wanted_of
         from resources.lake import TableMissing
         from resources.lake_log import files_of
-        from resources.purging import wanted_of
         from resources.whose_rows import which_of
 
         pieces = []
@@ -176,7 +176,7 @@ class Proof:
                     continue
                 bronze = spec in BRONZE
                 columns = ("payload",) if bronze else spec.sealed
-                stay = wanted_of([one for one in held if one.day == day])
+                stay = wanted_of(held)
                 with self._lake.named(f"take samples of {day} in table {spec.name}"):
                     for file in sorted(of_day, key=lambda file: file["size_bytes"]):
                         rows = read_file(self._lake, spec, file, ("headers", *columns) if bronze else columns)

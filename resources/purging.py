@@ -20,21 +20,19 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from resources.failures import TransientFailure
 from resources.key_life import KeyLife, rows_by_day
 from transforms.retention import PURGED, over
 
 if TYPE_CHECKING:
-    import polars as pl
     import pyarrow.fs
 
-    from resources.key_holds import Hold
+    from resources.key_holds import HeldKey, Hold
     from resources.lake import Lake
     from resources.postgres import ImageStatus
     from resources.settings import Settings
-    from resources.whose_rows import Wanted
     from transforms.tables import TableSpec
 
 CLOCKS_APART = timedelta(hours=1)
@@ -59,8 +57,8 @@ class Day:
     rows: Mapping[str, int]
     hold: Hold | None = None
     due: bool = True
-    people: tuple[Hold, ...] = ()
-    """Data keys of uploaders that are kept."""
+    people: tuple[HeldKey, ...] = ()
+    """Data keys of its uploaders that are kept."""
     left: bool = True
     """Whether anything is left that is of nobody who is held; where nothing is, the day is not due."""
 
@@ -76,8 +74,10 @@ class Day:
             return f"kept: held since {self.hold.since:%Y-%m-%d} by {self.hold.who}: {self.hold.why}"
         if self.people:
             said = sorted({f"since {one.since:%Y-%m-%d} by {one.who}: {one.why}" for one in self.people})
-            held = f"{len(_people(self.people))} of its uploaders, held {'; '.join(said)}"
+            held = f"{len({one.key.pseudonym for one in self.people})} of its uploaders, held {'; '.join(said)}"
             return f"purged, but for {held}" if self.due else f"kept: {held}"
+        if not self.left:
+            return "kept: what came late of uploaders that are held"
         return "purged" if self.due else f"kept: its youngest record is of {self.youngest}"
 
 
@@ -132,6 +132,8 @@ class Purge:
         Raises:
             TransientFailure: lake or key store are away.
         """
+        from resources.held_rows import left_over
+
         today, kept = self._now().astimezone(UTC).date(), self._settings.retention_days
         rows, holds, living = rows_by_day(self._lake), self._life.holds(), self._life.living()
         past = {day for day in (*rows, *living) if over(day, day, today, kept)}
@@ -141,27 +143,18 @@ class Purge:
             youngest = max(self._youngest(day, rows.get(day, {})), day)
             people = tuple(one for one in held if one.day == day)
             due, left = day not in holds and over(day, youngest, today, kept), True
-            if due and people and day not in living:
-                left = any(self._leftover(spec, day, people) for spec in PURGED)
+            if due and held and day not in living:
+                left = left_over(self._lake, day, held)
             found.append(Day(day, youngest, rows.get(day, {}), holds.get(day), due and left, people, left))
         return found
 
-    def _leftover(self, spec: TableSpec, day: date, people: Collection[Hold]) -> bool:
-        """Whether a table has a row of the day that is of nobody who is held."""
-        from resources.lake import TableMissing
-        from resources.lake_log import files_of
-        from resources.whose_rows import which_of
+    def held(self) -> list[HeldKey]:
+        """Data keys of uploaders whose rows stay, on whatever day they lie: a correction comes days after its image.
 
-        try:
-            files = files_of(self._lake.open(spec.name))
-        except TableMissing:
-            return False
-        with self._lake.named(f"look whose rows of {day} are in table {spec.name}"):
-            return any(
-                not which_of(self._lake, spec, file, wanted_of(people)).all()
-                for file in files
-                if file["partition.day"] == day
-            )
+        Raises:
+            TransientFailure: the key store is away.
+        """
+        return self._life.held_keys()
 
     def living(self) -> list[date]:
         """The days whose key lives, the oldest first.
@@ -178,6 +171,8 @@ class Purge:
             ClocksDisagree: nothing was purged.
             TransientFailure, AuditUnavailable: what was done until then stands; running again goes on.
         """
+        from resources.held_rows import people_of
+
         started = time.monotonic()
         self._agree()
         done = Purged(self.days())
@@ -190,9 +185,9 @@ class Purge:
                 done.keys += 1
         done.kafka = self._purge_kafka(due)
         removed: dict[str, set[str]] = {}
-        people = [hold for one in done.days for hold in one.people]
+        held = self.held() if due else []
         for spec in PURGED:
-            rows, files = self._purge_table(spec, due, people)
+            rows, files = self._purge_table(spec, due, held)
             removed[spec.name] = files
             if rows:
                 done.rows[spec.name] = rows
@@ -201,7 +196,7 @@ class Purge:
         done.files += self._forget_versions(due)
         last = self._now().astimezone(UTC).date() - timedelta(days=self._settings.retention_days)
         # Those of days that are kept are kept whoever sent them.
-        done.states = self._status.forget(last, kept, sorted(_people(self._life.held_keys())))
+        done.states = self._status.forget(last, kept, sorted(people_of(self.held())))
         done.key_files = self._life.clear_days()
         done.seconds = round(time.monotonic() - started, 3)
         return done
@@ -274,9 +269,10 @@ class Purge:
             )
         return dict(bounds.iter_rows())
 
-    def _purge_table(self, spec: TableSpec, due: Sequence[date], people: Sequence[Hold]) -> tuple[int, set[str]]:
+    def _purge_table(self, spec: TableSpec, due: Sequence[date], held: Sequence[HeldKey]) -> tuple[int, set[str]]:
         """Take the rows of these days out of a table, but those of who is held. Returns how many, and the files that
         held them."""
+        from resources.held_rows import without_held
         from resources.lake import CommitConflict, TableMissing
         from resources.lake_log import files_of
 
@@ -286,8 +282,7 @@ class Purge:
             except TableMissing:
                 return 0, set()
             files = [file for file in files_of(handle) if file["partition.day"] in due]
-            with self._lake.named(f"look for rows in table {spec.name} of uploaders that are held"):
-                files, kept = self._without_held(spec, files, people)
+            files, kept = without_held(self._lake, spec, files, held)
             paths = {file["path"] for file in files}
             if not files:
                 return 0, paths
@@ -300,26 +295,6 @@ class Purge:
                 continue
             return sum(int(file["num_records"] or 0) for file in files) - sum(map(len, kept)), paths
         raise AssertionError("unreachable: the last try returns or raises")
-
-    def _without_held(
-        self, spec: TableSpec, files: list[dict[str, Any]], people: Sequence[Hold]
-    ) -> tuple[list[dict[str, Any]], list[pl.DataFrame]]:
-        """Of these files those that hold a row of nobody who is held, and the rows of theirs that stay."""
-        from resources.data_files import read_file
-        from resources.whose_rows import which_of
-
-        going, staying = [], []
-        for file in files:
-            of_day = [one for one in people if one.day == file["partition.day"]]
-            if not of_day:
-                going.append(file)
-                continue
-            which = which_of(self._lake, spec, file, wanted_of(of_day))
-            if not which.all():
-                going.append(file)
-                if which.any():
-                    staying.append(read_file(self._lake, spec, file).filter(which))
-        return going, staying
 
     def _sweep(self, spec: TableSpec, removed: Collection[str], kept: Collection[date]) -> int:
         """Delete the files of days that are over which no version names: those just removed, and what others left."""
@@ -356,18 +331,6 @@ class Purge:
             return sum(storage.forget_versions(f"{spec.name}/day={day}/") for spec in PURGED for day in due)
         except (BotoCoreError, ClientError) as error:
             raise answered(storage.root, "delete older versions of purged files", error) from error
-
-
-def wanted_of(people: Collection[Hold]) -> Wanted:
-    """The rows of uploaders that are held."""
-    from resources.whose_rows import Wanted
-
-    return Wanted(keys=frozenset(str(one.key) for one in people), people=frozenset(_people(people)))
-
-
-def _people(holds: Collection[Hold]) -> set[tuple[date, str]]:
-    """Days and pseudonyms."""
-    return {(one.day, one.key.pseudonym) for one in holds if one.key is not None}
 
 
 def _day_files(

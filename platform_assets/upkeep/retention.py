@@ -8,7 +8,7 @@ What is looked for on the disks after a purge is observed before it: a run that 
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -21,8 +21,8 @@ from resources.pools import RETENTION_POOL
 from transforms.retention import PURGED
 
 if TYPE_CHECKING:
+    from resources.key_holds import HeldKey
     from resources.purge_proof import Piece, Report
-    from resources.purging import Day
 
 RETENTION = dg.AssetKey(["upkeep", "retention"])
 JOB = "purge_days"
@@ -43,7 +43,7 @@ LOOKED_FOR = "looked for after the purge"
 def retention(context: dg.AssetExecutionContext, retention: RetentionResource) -> dg.MaterializeResult:
     """Purge what is due."""
     with told_to_dagster(context), retention.open() as purge:
-        _observe(context, retention, [one for one in purge.days() if one.due])
+        _observe(context, retention, [one.day for one in purge.days() if one.due], purge.held())
         done = purge.run()
     for day in done.days:
         context.log.info("%s: %s", day.day, day.sentence)
@@ -121,14 +121,16 @@ def no_byte_of_it_is_left(context: dg.AssetCheckExecutionContext, retention: Ret
     )
 
 
-def _observe(context: dg.AssetExecutionContext, retention: RetentionResource, due: "Sequence[Day]") -> None:
+def _observe(
+    context: dg.AssetExecutionContext, retention: RetentionResource, due: Sequence[date], held: "Sequence[HeldKey]"
+) -> None:
     """Take pieces of the days that are due, and keep those of an earlier purge that still lie somewhere."""
     from resources.purge_proof import as_text
 
     proof, known = retention.proof(), _looked_for(context.instance)
     if not proof.searches or not (due or known):
         return
-    pieces = proof.before(known, [one.day for one in due], [hold for one in due for hold in one.people])
+    pieces = proof.before(known, due, held)
     seen = {"pieces": len(pieces), "days": ", ".join(sorted({str(one.day) for one in pieces})) or "none"}
     context.log_event(
         dg.AssetObservation(RETENTION, metadata={LOOKED_FOR: dg.MetadataValue.text(as_text(pieces)), **seen})

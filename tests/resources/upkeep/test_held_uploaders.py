@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from resources import kafka, purging
@@ -23,7 +24,7 @@ from tests.resources.upkeep.test_erasing import DAYS, NAMES, Stage, image_id
 from tests.resources.upkeep.test_purging import Broker, Projection
 from transforms.names import pseudonym
 from transforms.retention import BRONZE, PURGED
-from transforms.tables import RAW_IMAGES
+from transforms.tables import LABEL_CORRECTIONS, RAW_IMAGES
 
 OLD, NEXT = DAYS
 LATER = datetime(2026, 3, 12, tzinfo=UTC)
@@ -115,6 +116,23 @@ def test_what_is_left_is_not_taken_up_again_every_hour(stage: Held, before: dict
     assert (again.rows, again.keys, again.kafka) == ({}, 0, {})
     assert {spec.name: stage.lake.open(spec.name).version() for spec in PURGED} == versions
     stage.expect_only_ada(before)
+
+
+def test_a_correction_that_came_a_day_later_stays_with_its_image(stage: Held) -> None:
+    """It lies under the day on which it came, and names its image's key."""
+    (late,) = [stage.row(LABEL_CORRECTIONS, "ada", OLD, 0, 9)]
+    made = pa.Table.from_pylist([{**late, "day": NEXT}], schema=LABEL_CORRECTIONS.schema)
+    stage.lake.append(stage.lake.ensure(LABEL_CORRECTIONS), LABEL_CORRECTIONS, made, {"late": 1})
+    stage.life().hold_uploader("ada", stage.keys)
+    for one in stage.life().held_keys():
+        if one.day == NEXT:
+            stage.keys.destroy_key(str(one.key), "olga")
+    stage.life("not the later day").destroy_held(NEXT)
+    stage.now = LATER + timedelta(days=1)
+    stage.purge()
+    left = stage.table(LABEL_CORRECTIONS)
+    assert left.filter(pl.col("day") == NEXT)["payload"].to_list() == [stage.words["ada", OLD, 0]]
+    assert [one.sentence for one in stage.purge().days][-1] == "kept: what came late of uploaders that are held"
 
 
 def test_released_it_is_dark_at_once_and_gone_with_the_next_purge(stage: Held) -> None:
