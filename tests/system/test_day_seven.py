@@ -37,9 +37,10 @@ from resources.purging import Purge, Purged
 from resources.raw_search import search
 from resources.records import records_of
 from resources.settings import Settings
-from stack.state import load_state
+from stack.state import DAGSTER_DATABASE, MLFLOW_DATABASE, PLATFORM_DATABASE, load_state
 from tests.live_stack import LiveStack, own_stack
 from tests.services.live import until
+from tests.system.dumps import dumped
 from transforms.reasons import Reason
 from transforms.tables import IMAGE_FEATURES, LABEL_CORRECTIONS, PROCESSED_IMAGES, QUARANTINED_IMAGES, RAW_IMAGES
 
@@ -70,6 +71,9 @@ class Story:
     opened_before: list[bytes] = field(default_factory=list)
     before: dict[str, set[str]] = field(default_factory=dict)
     after: dict[str, set[str]] = field(default_factory=dict)
+    dumped_before: dict[str, set[str]] = field(default_factory=dict)
+    """What a dump of the databases holds of the images: by their ids, and by the same needles as files."""
+    dumped_after: dict[str, set[str]] = field(default_factory=dict)
     stolen: Path = Path()
     purged: Purged = field(default_factory=Purged)
     pieces: list[Piece] = field(default_factory=list)
@@ -97,6 +101,16 @@ class Story:
                 found[name] |= {f"{place}/{file}" for file in files}
         return found
 
+    def dumped(self) -> dict[str, set[str]]:
+        """The tables whose rows hold an id of an image or a needle."""
+        wanted = {**self.needles, **{f"id {number}": id.encode() for number, id in enumerate(self.ids)}}
+        found: dict[str, set[str]] = {name: set() for name in wanted}
+        for database in (PLATFORM_DATABASE, DAGSTER_DATABASE, MLFLOW_DATABASE):
+            for table, text in dumped(self.stack, database):
+                for name in (name for name, needle in wanted.items() if needle in text):
+                    found[name].add(f"{database}/{table}")
+        return found
+
 
 @pytest.fixture(scope="module")
 def story() -> Iterator[Story]:
@@ -106,10 +120,10 @@ def story() -> Iterator[Story]:
         told.stolen = stack.home.parent / "stolen"
         send(told)
         note(told)
-        told.before = told.everywhere()
+        told.before, told.dumped_before = told.everywhere(), told.dumped()
         steal(told)
         purge(told)
-        told.after = told.everywhere()
+        told.after, told.dumped_after = told.everywhere(), told.dumped()
         yield told
 
 
@@ -222,6 +236,14 @@ def test_before_the_purge_the_search_finds_everything_where_it_lies(story: Story
 def test_after_it_no_byte_of_them_is_on_any_disk(story: Story) -> None:
     assert any(file.startswith("postgres/") for file in story.after.pop(CANARY)), "the search still finds"
     assert {name: files for name, files in story.after.items() if files} == {}
+
+
+def test_no_dump_of_the_databases_holds_a_word_and_after_it_none_an_image(story: Story) -> None:
+    ids = {name for name in story.dumped_before if name.startswith("id ")}
+    assert {table for name in ids for table in story.dumped_before[name]} == {"platform/images.image_status"}
+    assert all(story.dumped_before[name] for name in ids), "the dump shows what is there"
+    assert {name for name, tables in story.dumped_before.items() if tables} == ids, "a state is no word of an image"
+    assert {name for name, tables in story.dumped_after.items() if tables} == set()
 
 
 def test_the_check_of_the_asset_finds_the_same_by_the_folders_that_the_stack_names(story: Story) -> None:
