@@ -29,10 +29,9 @@ def stream(stack: LiveStack, tmp_path: Path) -> Iterator[Stream]:
 
 @pytest.fixture
 def status(stack: LiveStack) -> Iterator[ImageStatus]:
-    dsn = stack.settings("dagster").postgres_dsn
-    with ImageStatus(dsn) as repository:
+    with ImageStatus(stack.settings("dagster").postgres_dsn) as repository:
         yield repository
-    with psycopg.connect(dsn, autocommit=True) as connection:
+    with psycopg.connect(stack.settings("upkeep").postgres_dsn, autocommit=True) as connection:
         connection.execute("DELETE FROM images.image_status WHERE day = %s", (DAY,))
 
 

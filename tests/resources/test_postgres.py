@@ -20,10 +20,9 @@ ID = "projectiontest" + "a" * 12
 
 @pytest.fixture
 def status(stack: LiveStack) -> Iterator[ImageStatus]:
-    dsn = stack.settings("dagster").postgres_dsn
-    with ImageStatus(dsn) as repository:
+    with ImageStatus(stack.settings("dagster").postgres_dsn) as repository:
         yield repository
-    with psycopg.connect(dsn, autocommit=True) as connection:
+    with psycopg.connect(stack.settings("upkeep").postgres_dsn, autocommit=True) as connection:
         connection.execute("DELETE FROM images.image_status WHERE day = %s", (DAY,))
 
 
@@ -55,6 +54,24 @@ def test_a_state_only_moves_forward_and_a_replay_rescues(status: ImageStatus) ->
         ("processed", None),
         ("processed", None),
     ]
+
+
+def test_days_that_are_over_are_forgotten_but_those_kept_and_whoever_is_held(
+    stack: LiveStack, status: ImageStatus
+) -> None:
+    before, kept = date(2020, 2, 27), date(2020, 2, 28)
+    given = [
+        StatusRow("gone" + "a" * 22, before, "someone", "landed"),
+        StatusRow("held" + "a" * 22, before, "held", "landed"),
+        StatusRow("kept" + "a" * 22, kept, "someone", "landed"),
+        StatusRow("live" + "a" * 22, DAY, "someone", "landed"),
+    ]
+    status.put_many(given)
+    with ImageStatus(stack.settings("upkeep").postgres_dsn) as upkeep:
+        assert upkeep.forget(kept, [kept], [(before, "held")]) == 1
+        assert [status.get(one.id) is None for one in given] == [True, False, False, False]
+        assert upkeep.forget(kept, []) == 2
+    assert [status.get(one.id) is None for one in given] == [True, True, True, False]
 
 
 def test_a_late_writer_does_not_even_move_the_time(status: ImageStatus) -> None:
