@@ -78,34 +78,32 @@ def soaked_stack() -> Iterator[Scene]:
         shutil.rmtree(area, ignore_errors=True)
 
 
-def soak(minutes: float, seed: int, say: Say, ease: float = 1.0) -> Outcome:
+def soak(minutes: float, seed: int, say: Say) -> Outcome:
     """Run one soak on a stack of its own.
 
     Args:
         minutes: of load and faults; starting, settling and checking come to it.
         seed: of the plan and of what the clients do.
         say: told what happens, a line each.
-        ease: how many times slower the clients are than they could be, for a machine that has other work.
     """
     with soaked_stack() as scene:
         if scene.disk is None:
             say("no file system of its own could be mounted: the disk is not filled")
         strikes = plan(seed, minutes * 60, deck(disk=scene.disk is not None))
         say(f"seed {seed}: {len(strikes)} strikes in {minutes:g} minutes")
-        return _Siege(scene, Outcome(seed, minutes, strikes), say, ease).run()
+        return _Siege(scene, Outcome(seed, minutes, strikes), say).run()
 
 
 class _Siege:
-    def __init__(self, scene: Scene, outcome: Outcome, say: Say, ease: float) -> None:
+    def __init__(self, scene: Scene, outcome: Outcome, say: Say) -> None:
         self._scene = scene
         self._stack = scene.stack
         self._outcome = outcome
         self._say = say
-        self._ease = ease
         token = self._stack.token("soaked")
         ca, first = Path(self._stack.ca), outcome.seed % 1000 * 1_000_000
         self._senders = [
-            Sender([self._stack.url], ca, token, first + 10_000_000_000 * number, pause * ease, body)
+            Sender([self._stack.url], ca, token, first + 10_000_000_000 * number, pause, body)
             for number, (pause, body) in enumerate([(0.15, photograph), (0.1, digit)])
         ]
 
@@ -115,9 +113,7 @@ class _Siege:
         with stack.person("sales") as (name, _):
             stack.run("access", "apply", "--yes")
             dsn = person_dsn(stack.home, name)
-            writers = [
-                ShopWriter(dsn, f"{MARK}{number}", outcome.seed + number, 0.2 * self._ease) for number in range(2)
-            ]
+            writers = [ShopWriter(dsn, f"{MARK}{number}", outcome.seed + number) for number in range(2)]
             jobs, rights, stalls = JobStarter(stack, outcome.seed), RightsWatch(stack), Stalls(self._acknowledged)
             workers = [*writers, jobs, rights, stalls]
             for one in (*self._senders, *workers):
