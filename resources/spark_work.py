@@ -1,7 +1,7 @@
 """What runs where Spark is, on whichever cluster: rows of a span are read, and a function goes over them on executors.
 
-Executors open keys under their own identity: what travels is the function and those settings that say where things
-are. A task holds in memory a row group of what it reads, beside its decoding process.
+Executors open keys by their own role: what travels is the function and those settings that say where things are, and as
+whom it is done. A task holds in memory a row group of what it reads, beside its decoding process.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ Bounds = Sequence[tuple[str, str, int, int, int]]
 
 _TRAVELLING = (
     "home",
+    # Whom the work is done as, else it would be whom the executor's environment names; the key of it stays.
+    "kafka_certificate",
     "keys",
     "keys_provider",
     "keys_kms_key",
