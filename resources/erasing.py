@@ -102,7 +102,8 @@ class Eraser:
     def erase_image(self, id: str) -> Erased:
         """Put an image on the list of the erased, and remove its rows. Errors as of `find_image`, and DayHeld."""
         found = self.find_image(id)
-        self._begin("erase image", found.days, self._people_of(id))
+        people = self._people_of(id) if self._life.held_keys() else set()
+        self._begin("erase image", found.days, people)
         for day in found.days:
             self._keys.mark_erased(day, id, self._life.who)
         return self._remove(Wanted(ids=frozenset({id})), found.days)

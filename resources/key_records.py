@@ -196,12 +196,16 @@ class KeyRecords:
 
     def clear_days(self) -> int:
         """Remove what lies under the keys of destroyed days: wrapped data keys, pointers, and notes of erased images,
-        which open and refuse nothing any more. Returns how many objects; repeating it is harmless."""
-        count = 0
+        which open and refuse nothing any more. Returns how many objects; repeating it is harmless.
+
+        Of a day with a key that is held the notes stay: that key opens still, and an erased image is to be refused.
+        """
+        count, held = 0, {one.day for one in self.holds.held()}
         for day in self.days():
             if self.day_tombstone(day) is None:
                 continue
-            for below in (f"data/{day.isoformat()}", f"erased/{day.isoformat()}"):
+            notes = () if day in held else (f"erased/{day.isoformat()}",)
+            for below in (f"data/{day.isoformat()}", *notes):
                 if self._objects.holds(below):
                     for file in self._objects.names(below):
                         self._objects.delete(f"{below}/{file}")

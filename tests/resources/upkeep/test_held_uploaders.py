@@ -105,6 +105,19 @@ def test_the_purge_leaves_what_the_uploader_sent_and_takes_the_others(
     assert '"event": "keys hold uploader"' in log and "ada" not in log
 
 
+def test_an_image_that_was_erased_one_by_one_stays_refused_as_long_as_its_key_opens(stage: Held) -> None:
+    """Bug prevented: the list of erased images went with the day, and a copy of a held uploader's would open again."""
+    gone = image_id("ada", OLD, 0)
+    stage.eraser().erase_image(gone)
+    stage.hold()
+    stage.purge()
+    assert stage.keys.open_key(stage.names["ada", OLD])
+    assert stage.keys.erased_ids(OLD) == {gone}
+    stage.life("closed").release_uploader("ada", stage.keys)
+    stage.purge()
+    assert stage.keys.erased_ids(OLD) == frozenset()
+
+
 def test_what_is_left_is_not_taken_up_again_every_hour(stage: Held, before: dict[str, pl.DataFrame]) -> None:
     stage.hold()
     stage.purge()
