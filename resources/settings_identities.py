@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
+
+from resources.settings_json import FROM_JSON
 
 Acting = Literal["developing", "learning", "upkeep"]
 """Identities of the policy that parts of Dagster's runs act as."""
@@ -31,15 +32,9 @@ class IdentitySettings(BaseModel):
         description="Profile of AWS's configuration file whose role reaches the key store and KMS; empty: the role of "
         "the process. An unknown one: nothing is opened or sealed, and the sentence names it.",
     )
-    identities: dict[Acting, ActingIdentity] = Field(
+    identities: Annotated[dict[Acting, ActingIdentity], FROM_JSON] = Field(
         default_factory=dict,
         description="What differs where a run acts as `developing`, `learning` or `upkeep`: kafka_certificate, "
         "kafka_key, postgres_dsn, keys_profile. The stack gives its own to the code server. A wrong one, or none where "
         "the process's own identity may not open keys: runs that open fail, and the sentence says who may.",
     )
-
-    @field_validator("identities", mode="before")
-    @classmethod
-    def _identities_of_json(cls, value: object) -> object:
-        """As an argument it comes as in the environment."""
-        return json.loads(value) if isinstance(value, str) else value

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field
+
+from resources.settings_json import FROM_JSON
 
 
 class KeepingSettings(BaseModel):
@@ -19,15 +20,9 @@ class KeepingSettings(BaseModel):
         "outage of landing that is longer loses records.",
     )
 
-    searched: dict[str, str] = Field(
+    searched: Annotated[dict[str, str], FROM_JSON] = Field(
         default_factory=dict,
         description="Folders of this machine, by a name, that a purge's proof searches for bytes that should be gone: "
         "`lake`, `kafka`, `postgres` and others. The stack names its own; empty: there is no proof, and the check says "
         "so. A wrong one, or none for the lake: the check is red, with the reason.",
     )
-
-    @field_validator("searched", mode="before")
-    @classmethod
-    def _folders_of_json(cls, value: object) -> object:
-        """As an argument it comes as in the environment."""
-        return json.loads(value) if isinstance(value, str) else value

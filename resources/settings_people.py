@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field
+
+from resources.settings_json import FROM_JSON
 
 
 class PeopleSettings(BaseModel):
@@ -124,7 +125,7 @@ class PeopleSettings(BaseModel):
         description="Claim of the ID token that is somebody's name in the directory. A wrong one: nobody can sign "
         "in; one that people can change themselves lets them be somebody else.",
     )
-    policy_holders: dict[str, Path] = Field(
+    policy_holders: Annotated[dict[str, Path], FROM_JSON] = Field(
         default_factory=dict,
         description="Unix sockets at which the gateway and Dagster's web servers say which policy they hold, by name; "
         "empty: they are not asked. A wrong one: the check of that name is red.",
@@ -134,8 +135,3 @@ class PeopleSettings(BaseModel):
         description="How long after the directory's last look people's logins and rules at Kafka follow it again. Too "
         "high: who left a group is in the database so long. Too low: the directory lists everybody all the time.",
     )
-
-    @field_validator("policy_holders", mode="before")
-    @classmethod
-    def _as_json(cls, value: object) -> object:
-        return json.loads(value) if isinstance(value, str) else value
