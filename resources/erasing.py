@@ -9,23 +9,24 @@ Each step looks at what stands: stopped anywhere, doing it again finishes it, an
 
 Limits: what was on its way while it was erased may come in behind it: doing it again takes that, too. What a producer
 sent unsealed names nobody, and is erased by id alone. Kafka keeps sealed bytes until their day is purged, and files of
-older versions of the tables stay until upkeep removes them, within a day.
+older versions of the tables that are younger than an hour stay until upkeep removes them, within a day.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
+import pyarrow as pa
 
-from resources.data_files import read_file
+from resources.data_files import read_file, unnamed_files
 from resources.failures import PermanentFailure
 from resources.lake import CommitConflict, TableMissing
 from resources.parquet_writer import discard
-from resources.whose_rows import Wanted, matches
+from resources.whose_rows import Wanted, matches, which_of
 from transforms.names import ID, KeyName, pseudonym
 from transforms.retention import BRONZE, ERASED_HEADER, PURGED
 
@@ -67,11 +68,20 @@ class Eraser:
         keys: the key store.
         life: the same, as its owner, who erases; who and why are kept in the audit log, which names no uploader.
         status: the projection.
+        now: the clock that the age of files is told by.
 
     Raises (every method): TransientFailure where a part is away; AuditUnavailable, and then nothing was done.
     """
 
-    def __init__(self, lake: Lake, keys: KeyStore, life: KeyLife, status: ImageStatus) -> None:
+    def __init__(
+        self,
+        lake: Lake,
+        keys: KeyStore,
+        life: KeyLife,
+        status: ImageStatus,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._now = now
         self._lake = lake
         self._keys = keys
         self._life = life
@@ -197,6 +207,7 @@ class Eraser:
         for spec in PURGED:
             if rows := self._remove_from(spec, wanted):
                 done.rows[spec.name] = rows
+            self._remove_older(spec, wanted, days)
         done.states = self._status.erase(sorted(wanted.ids), sorted(wanted.people))
         return done
 
@@ -217,6 +228,21 @@ class Eraser:
             else:
                 return rows
         raise AssertionError("unreachable: the last try returns or raises")
+
+    def _remove_older(self, spec: TableSpec, wanted: Wanted, days: Collection[date]) -> None:
+        """Remove files of older versions with rows of it: an erasure that was stopped left them, or a compaction."""
+        try:
+            older = unnamed_files(self._lake, spec, lambda day: day in days, self._now())
+        except TableMissing:
+            return
+        for day, path in older:
+            try:
+                holds = which_of(self._lake, spec, {"path": path, "partition.day": day}, wanted).any()
+            except (pa.ArrowInvalid, FileNotFoundError):
+                continue  # half a file of a killed writer, which nobody can read and upkeep removes; or gone by now
+            if holds:
+                with self._lake.reading(spec.name) as (filesystem, folder):
+                    discard(filesystem, f"{folder}/{path}")
 
     def _rewrite(self, handle: DeltaTable, spec: TableSpec, file: dict[str, Any], which: pl.Series) -> None:
         whole = read_file(self._lake, spec, file)

@@ -155,6 +155,8 @@ class LocalKeyProvider:
 
     def schedule_deletion(self, days: int, who: str) -> Cmk:
         """Delete it when so many days have passed, at once for 0; until then it is of no use and can be had back."""
+        if (stands := self.describe()).state == "destroyed":
+            return stands  # whoever did it may have been stopped before they heard of it
         end = (self._now() + timedelta(days=days)).isoformat()
         self._change(lambda document: {**document, "state": "pending deletion", "delete_at": end, "delete_by": who})
         return self.describe()

@@ -17,7 +17,7 @@ keeps of a purge that was stopped is left to its lifecycle rule (docs/retention.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -27,8 +27,6 @@ from resources.key_life import KeyLife, rows_by_day
 from transforms.retention import PURGED, over
 
 if TYPE_CHECKING:
-    import pyarrow.fs
-
     from resources.key_holds import HeldKey, Hold
     from resources.lake import Lake
     from resources.postgres import ImageStatus
@@ -37,8 +35,6 @@ if TYPE_CHECKING:
 
 CLOCKS_APART = timedelta(hours=1)
 """Further apart, two clocks are one too many."""
-IN_FLIGHT = timedelta(hours=1)
-"""A file that no version names and that is younger may be one that its writer has yet to commit."""
 TRIES = 5
 _TOLD_BY = ("timestamp", "appended_at")
 """The columns that say when the broker appended a record."""
@@ -298,25 +294,22 @@ class Purge:
 
     def _sweep(self, spec: TableSpec, removed: Collection[str], kept: Collection[date]) -> int:
         """Delete the files of days that are over which no version names: those just removed, and what others left."""
+        from resources.data_files import unnamed_files
         from resources.lake import TableMissing
-        from resources.lake_log import files_of
 
         today, days = self._now().astimezone(UTC).date(), self._settings.retention_days
+
+        def chosen(day: date) -> bool:
+            return over(day, day, today, days) and day not in kept
+
         try:
-            handle = self._lake.open(spec.name)
+            left = unnamed_files(self._lake, spec, chosen, self._now(), removed)
         except TableMissing:
             return 0
-        named = {file["path"] for file in files_of(handle)}
-        count = 0
         with self._lake.reading(spec.name) as (filesystem, folder):
-            for info in _day_files(filesystem, folder, lambda day: over(day, day, today, days) and day not in kept):
-                path = info.path.removeprefix(f"{folder}/")
-                age = self._now() - info.mtime if info.mtime is not None else timedelta(0)
-                if path in named or not (path in removed or age > IN_FLIGHT):
-                    continue
-                filesystem.delete_file(info.path)
-                count += 1
-        return count
+            for _, path in left:
+                filesystem.delete_file(f"{folder}/{path}")
+        return len(left)
 
     def _forget_versions(self, due: Sequence[date]) -> int:
         """Delete what a bucket with versions keeps of the files of purged days. Returns how many versions."""
@@ -331,23 +324,3 @@ class Purge:
             return sum(storage.forget_versions(f"{spec.name}/day={day}/") for spec in PURGED for day in due)
         except (BotoCoreError, ClientError) as error:
             raise answered(storage.root, "delete older versions of purged files", error) from error
-
-
-def _day_files(
-    filesystem: pyarrow.fs.FileSystem, folder: str, chosen: Callable[[date], bool]
-) -> Iterator[pyarrow.fs.FileInfo]:
-    """The files below a table's folders of the chosen days."""
-    import pyarrow.fs
-
-    for info in filesystem.get_file_info(pyarrow.fs.FileSelector(folder, allow_not_found=True)):
-        name = info.base_name
-        if info.type != pyarrow.fs.FileType.Directory or not name.startswith("day="):
-            continue
-        try:
-            day = date.fromisoformat(name.removeprefix("day="))
-        except ValueError:
-            continue
-        if chosen(day):
-            for file in filesystem.get_file_info(pyarrow.fs.FileSelector(info.path, recursive=True)):
-                if file.type == pyarrow.fs.FileType.File:
-                    yield file

@@ -14,9 +14,10 @@ import pytest
 from resources.audit import AuditUnavailable
 from resources.key_life import KeyLife
 from resources.key_objects import KeyDestroyed, KeyObjects, KeyUnavailable
-from resources.key_provider import CMK
+from resources.key_provider import CMK, LocalKeyProvider
 from resources.keys import KeyStore, key_objects, open_key_store
 from resources.settings import Settings
+from tests.resources.dying import killed_at
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 DAYS = [date(2026, 11, number) for number in (20, 21, 22)]
@@ -32,6 +33,9 @@ class Stage:
         self.now = NOW
         self.store.initialise()
         self.keys = {day: self.store.current_key(day, WHO) for day in DAYS}
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**vars(self), "keys": {}}  # a data key does not travel
 
     @property
     def store(self) -> KeyStore:
@@ -77,24 +81,23 @@ def test_rotated_everything_opens_and_the_former_key_is_nowhere(stage: Stage) ->
     assert stage.all_open()
 
 
-@pytest.mark.parametrize("writes", range(6))
-def test_a_rotation_that_is_killed_at_any_write_leaves_all_open_and_is_finished_by_the_next(
-    stage: Stage, writes: int, monkeypatch: pytest.MonkeyPatch
+def rotate(stage: Stage) -> None:
+    list(stage.life.rotate())
+
+
+ROTATING = {
+    "before the new key": (LocalKeyProvider, "rotate", 0),
+    **{f"before write {n}": (KeyObjects, "_put", n) for n in range(6)},
+    "before the former key is erased": (LocalKeyProvider, "forget_older", 0),
+}
+
+
+@pytest.mark.parametrize("step", ROTATING)
+def test_a_rotation_that_is_killed_at_any_step_leaves_all_open_and_is_finished_by_the_next(
+    stage: Stage, step: str
 ) -> None:
     former = stage.cmk()
-    real, left = KeyObjects._put, writes
-
-    def dying(self: KeyObjects, *given: object) -> bool:
-        nonlocal left
-        if left == 0:
-            raise KeyboardInterrupt
-        left -= 1
-        return real(self, *given)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(KeyObjects, "_put", dying)
-    with pytest.raises(KeyboardInterrupt):
-        list(stage.life.rotate())
-    monkeypatch.undo()
+    killed_at(rotate, stage, *ROTATING[step])
     assert stage.all_open()
     made_meanwhile = stage.store.current_key(date(2026, 11, 23), WHO)
     list(stage.life.rotate())
@@ -192,6 +195,44 @@ def test_a_deletion_is_taken_back_in_its_window_and_after_it_the_material_is_era
 def test_without_a_window_it_is_gone_at_once(stage: Stage) -> None:
     material = stage.cmk()["material"].encode()
     assert stage.life.destroy_all(0).state == "destroyed"
+    assert material not in stage.bytes()
+    with pytest.raises(KeyUnavailable, match="destroyed"):
+        stage.store.platform_secret()
+
+
+def destroy_a_day(stage: Stage) -> None:
+    stage.life.destroy_day(DAYS[0])
+    stage.life.clear_days()
+
+
+def destroy_all(stage: Stage) -> None:
+    stage.life.destroy_all(0)
+
+
+DESTROYING = {
+    "before the tombstone": (KeyObjects, "_put", 0),
+    "behind the tombstone, before older versions": (KeyObjects, "forget_versions", 0),
+    "before what lay under it": (KeyObjects, "delete", 0),
+    "between two of those": (KeyObjects, "delete", 1),
+}
+
+
+@pytest.mark.parametrize("step", DESTROYING)
+def test_a_destruction_that_is_killed_at_any_step_is_finished_by_the_next(stage: Stage, step: str) -> None:
+    killed_at(destroy_a_day, stage, *DESTROYING[step])
+    destroy_a_day(stage)
+    with pytest.raises(KeyDestroyed):
+        stage.store.open_key(stage.keys[DAYS[0]].name)
+    lie = {path.parent.name for path in (stage.settings.home / "keys/data").rglob("*.json")}
+    assert lie == {day.isoformat() for day in DAYS[1:]}, "nothing lies under the destroyed key"
+    assert all(stage.store.open_key(stage.keys[day].name) == stage.keys[day] for day in DAYS[1:])
+
+
+@pytest.mark.parametrize("writes", range(2))
+def test_the_destruction_of_all_that_is_killed_at_any_write_is_finished_by_the_next(stage: Stage, writes: int) -> None:
+    material = stage.cmk()["material"].encode()
+    killed_at(destroy_all, stage, KeyObjects, "_put", writes)
+    destroy_all(stage)
     assert material not in stage.bytes()
     with pytest.raises(KeyUnavailable, match="destroyed"):
         stage.store.platform_secret()

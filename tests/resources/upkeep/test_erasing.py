@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,15 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from resources import data_files
 from resources.erasing import DayHeld, Eraser, NothingToErase
 from resources.key_life import KeyLife
 from resources.key_objects import KeyDestroyed
+from resources.keys import KeyStore
 from resources.lake import Lake
 from resources.postgres import StatusRow
 from resources.raw_search import search
-from tests.resources.upkeep.dying import dying_at
+from tests.resources.dying import killed_at
 from tests.resources.upkeep.test_purging import Home, rows
 from transforms.names import pseudonym
 from transforms.retention import BRONZE, ERASED_HEADER, PURGED, erased_rows
@@ -181,10 +183,26 @@ def test_an_image_that_has_not_landed_yet_is_put_on_the_list(stage: Stage) -> No
     assert stage.keys.erased_ids(DAYS[1]) == {id}
 
 
-@pytest.mark.parametrize("writes", range(5))
-def test_killed_at_any_write_it_is_finished_by_the_next(stage: Stage, writes: int) -> None:
-    with dying_at(Lake, "replace_files", writes):
-        stage.eraser().erase_uploader("ada")
+def erase_ada(stage: Stage) -> None:
+    stage.eraser().erase_uploader("ada")
+
+
+STEPS = {
+    "before the keys": (KeyStore, "destroy_key", 0),
+    "between two keys": (KeyStore, "destroy_key", 1),
+    **{f"before file {n} of the tables": (Lake, "replace_files", n) for n in (0, 1, 4)},
+    "before a file is removed": ("resources.erasing", "discard", 0),
+    "before the states": (States, "erase", 0),
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_at_any_step_it_is_finished_by_the_next(
+    stage: Stage, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed_at(erase_ada, stage, *STEPS[step])
+    # The files that it rewrote are older than an hour, here an instant.
+    monkeypatch.setattr(data_files, "IN_FLIGHT", timedelta(days=-10_000))
     stage.eraser().erase_uploader("ada")
     assert stage.lie_on_disk() == {whose for whose in stage.words if whose[0] == "bob"}
     again = stage.eraser().erase_uploader("ada")

@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from resources import kafka, purging
+from resources import data_files, kafka
 from resources.erasing import DayHeld, Eraser
 from resources.key_life import KeyLife
 from resources.key_objects import KeyDestroyed, KeyObjects
@@ -19,7 +19,7 @@ from resources.postgres import StatusRow
 from resources.purge_proof import Proof
 from resources.purging import Purge, Purged
 from resources.raw_search import search
-from tests.resources.upkeep.dying import dying_at
+from tests.resources.dying import killed_at
 from tests.resources.upkeep.test_erasing import DAYS, NAMES, Stage, image_id
 from tests.resources.upkeep.test_purging import Broker, Projection
 from transforms.names import pseudonym
@@ -241,14 +241,19 @@ STEPS = {
 }
 
 
+def purge(stage: Held) -> None:
+    """In a process of its own, which has no fixture."""
+    kafka.Admin = Broker  # type: ignore[misc,assignment]
+    stage.purge()
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_killed_at_any_step_the_next_purge_finishes_and_takes_nothing_that_is_held(
     stage: Held, before: dict[str, pl.DataFrame], step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage.hold()
-    with dying_at(*STEPS[step]):
-        stage.purge()
-    monkeypatch.setattr(purging, "IN_FLIGHT", timedelta(days=-10_000))
+    killed_at(purge, stage, *STEPS[step])
+    monkeypatch.setattr(data_files, "IN_FLIGHT", timedelta(days=-10_000))
     stage.purge()
     stage.expect_only_ada(before)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from resources import kafka, purging
+from resources import data_files, kafka
 from resources.audit import AuditUnavailable
 from resources.key_life import KeyLife
 from resources.key_objects import KeyDestroyed, KeyObjects
@@ -22,7 +21,7 @@ from resources.lake import Lake, open_lake
 from resources.purging import ClocksDisagree, Purge, Purged
 from resources.settings import Settings
 from resources.upkeep import maintain
-from tests.resources.upkeep.dying import dying_at
+from tests.resources.dying import killed_at
 from transforms.landing_protocol import TopicState
 from transforms.retention import BRONZE, KEPT, PURGED
 from transforms.tables import PROCESSED_IMAGES, RAW_IMAGES, TABLES, TableSpec
@@ -253,27 +252,31 @@ def test_without_an_audit_log_nothing_is_purged(stage: Stage) -> None:
     assert stage.keys.open_key(stage.names[OLD])
 
 
-STEPS: dict[str, tuple[Callable[[], Any], str, int]] = {
-    "before the key": (lambda: KeyLife, "destroy_day", 0),
-    "before Kafka": (lambda: Broker, "delete_records", 0),
-    "in Kafka": (lambda: Broker, "delete_records", 1),
-    **{f"before table {n}": (lambda: Lake, "replace_files", n) for n in (0, 1, 5, len(PURGED) - 1)},
-    **{f"before the files of table {n}": (lambda: Purge, "_sweep", n) for n in (0, 5, len(PURGED) - 1)},
-    "before the states": (lambda: Projection, "forget", 0),
-    "before the key files": (lambda: KeyLife, "clear_days", 0),
-    "in the key files": (lambda: KeyObjects, "delete", 1),
+STEPS: dict[str, tuple[type, str, int]] = {
+    "before the key": (KeyLife, "destroy_day", 0),
+    "before Kafka": (Broker, "delete_records", 0),
+    "in Kafka": (Broker, "delete_records", 1),
+    **{f"before table {n}": (Lake, "replace_files", n) for n in (0, 1, 5, len(PURGED) - 1)},
+    **{f"before the files of table {n}": (Purge, "_sweep", n) for n in (0, 5, len(PURGED) - 1)},
+    "before the states": (Projection, "forget", 0),
+    "before the key files": (KeyLife, "clear_days", 0),
+    "in the key files": (KeyObjects, "delete", 1),
 }
+
+
+def purge(stage: Stage) -> None:
+    """In a process of its own, which has no fixture."""
+    kafka.Admin = Broker  # type: ignore[misc,assignment]
+    stage.purge().run()
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_killed_at_any_step_it_is_finished_by_the_next(
     stage: Stage, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    owner, name, calls = STEPS[step]
-    with dying_at(owner(), name, calls):
-        stage.purge().run()
+    killed_at(purge, stage, *STEPS[step])
     # What a killed purge left on the disk is days old, here an instant.
-    monkeypatch.setattr(purging, "IN_FLIGHT", timedelta(days=-10_000))
+    monkeypatch.setattr(data_files, "IN_FLIGHT", timedelta(days=-10_000))
     stage.purge().run()
     stage.expect_gone()
 
