@@ -11,7 +11,7 @@ export VIRTUAL_ENV := $(abspath $(VENV))
 # uv trusts whom the machine trusts, as pip does: a company's proxy has a certificate of its own.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help demo test check bench soak up down clean lock install install-dev install-spark jars jars-s3 jars-spark peers chromium azurite slapd format screenshots
+.PHONY: help demo test check bench soak up down clean lock install install-dev install-spark jars jars-s3 jars-spark jars-spark-kafka peers chromium azurite slapd format screenshots
 
 help:  ## list the targets
 	@awk 'BEGIN {FS = ":.*##"} /^[a-z-]+:.*##/ {printf "  %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,8 +35,8 @@ format: install-dev  ## put the code into shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: install-dev jars peers  ## measure, as ratios to a floor in the same run
-	$(BIN)/python -m benchmarks
+bench: install-dev jars jars-spark jars-spark-kafka peers  ## measure, as ratios in one run; the figures into docs/benchmarks.md (ONLY="landing keys")
+	$(BIN)/python -m benchmarks --page docs/benchmarks.md $(ONLY)
 
 soak: install-dev jars  ## load, and faults at random; the figures into docs/soak.md (MINUTES=30 SEED=7)
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED)) --page docs/soak.md
@@ -63,6 +63,7 @@ install-spark: install-dev jars-spark
 jars: jvm/target/.copied jvm/target/.directory-copied
 jars-s3: jvm/target/.s3-copied
 jars-spark: jvm/target/.spark-copied
+jars-spark-kafka: jvm/target/.spark-kafka-copied
 peers: $(PEERS)/.installed
 
 $(VENV)/.build: requirements-build.lock stack/preflight.sh
@@ -116,6 +117,11 @@ jvm/target/.s3-copied: jvm/s3/pom.xml
 jvm/target/.spark-copied: jvm/spark/pom.xml $(wildcard jvm/spark/src/main/java/io/darkroom/spark/*.java)
 	@stack/preflight.sh >/dev/null
 	mvn --batch-mode --quiet --file jvm/spark/pom.xml package
+	@touch $@
+
+jvm/target/.spark-kafka-copied: jvm/spark-kafka/pom.xml
+	@stack/preflight.sh >/dev/null
+	mvn --batch-mode --quiet --file jvm/spark-kafka/pom.xml package
 	@touch $@
 
 jvm/target/.directory-copied: jvm/directory/pom.xml $(wildcard jvm/directory/src/main/java/io/darkroom/directory/*.java)

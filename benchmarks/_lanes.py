@@ -1,7 +1,8 @@
 """The two lanes, each run in a process of its own so that peak memory and processor time are its alone.
 
-Reads settings as JSON from standard input; prints records, wall seconds, processor seconds and peak memory in MB. The
-time begins before the first request and ends when the last record is read, or committed; imports are not in it.
+Reads settings as JSON from standard input; prints records, wall seconds, processor seconds, peak memory in MB and the
+data files that upkeep leaves of them. The time begins before the first request and ends when the last record is read,
+or committed; imports and upkeep are not in it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from resources.kafka import consumer_config, watermarks
 from resources.lake import open_lake
 from resources.landing import Lander
 from resources.settings import Settings, load_settings
+from resources.upkeep import maintain
+from transforms.tables import RAW_IMAGES
 
 CHUNK = 300
 """Messages asked for at a time: what the lander asks for at most, and the fastest bare loop of those tried."""
@@ -44,12 +47,12 @@ def land(settings: Settings) -> int:
     return Lander(settings, open_lake(settings)).land().records
 
 
-def peak_mib() -> int:
-    """Most memory that this process had resident, in MiB (Linux).
+def peak_mib(pid: int | None = None) -> int:
+    """Most memory that a process had resident, in MiB (Linux); this one's unless another is named.
 
     Not `ru_maxrss`: that begins with the peak of the process which started this one.
     """
-    status = Path("/proc/self/status").read_text()
+    status = Path(f"/proc/{pid or 'self'}/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) // 1024
 
 
@@ -60,7 +63,12 @@ def main() -> None:
     cpu, wall = time.process_time(), time.perf_counter()
     records = lanes[sys.argv[1]](settings)
     seconds, used = time.perf_counter() - wall, time.process_time() - cpu
-    print(records, seconds, used, peak_mib())
+    peak, lake = peak_mib(), open_lake(settings)
+    files = 0
+    if lake.exists(RAW_IMAGES.name):
+        maintain(lake, RAW_IMAGES, keep_hours=24)
+        files = len(lake.open(RAW_IMAGES.name).file_uris())
+    print(records, seconds, used, peak, files)
 
 
 if __name__ == "__main__":

@@ -50,9 +50,9 @@ def print_table(title: str, figures: Sequence[Figure]) -> None:
     for column in ("figure", "value", "aim", "", "how"):
         table.add_column(column, justify="right" if column in ("value", "aim") else "left")
     for figure in figures:
-        aim = "" if figure.aim is None else f"{figure.against} {_short(figure.aim)}"
+        aim = "" if figure.aim is None else f"{figure.against} {shown(figure.aim)}"
         verdict = {True: "reached", False: "[bold]missed[/bold]", None: ""}[figure.reached]
-        table.add_row(figure.name, f"{_short(figure.value)} {figure.unit}".strip(), aim, verdict, figure.detail)
+        table.add_row(figure.name, f"{shown(figure.value)} {figure.unit}".strip(), aim, verdict, figure.detail)
     console = Console()
     # Into a file as wide as it needs: a table of narrow columns cannot be read.
     (console if console.is_terminal else Console(width=160)).print(table)
@@ -60,7 +60,7 @@ def print_table(title: str, figures: Sequence[Figure]) -> None:
 
 def spread(values: Sequence[float]) -> str:
     """Smallest to largest of repeated measurements."""
-    return f"{_short(min(values))} to {_short(max(values))} in {len(values)} runs"
+    return f"{shown(min(values))} to {shown(max(values))} in {len(values)} runs"
 
 
 def median(values: Sequence[float]) -> float:
@@ -68,7 +68,8 @@ def median(values: Sequence[float]) -> float:
     return statistics.median(values)
 
 
-def _short(value: float) -> str:
+def shown(value: float) -> str:
+    """A number of three digits that count."""
     if value == 0 or not math.isfinite(value):
         return str(value)
     digits = 2 - math.floor(math.log10(abs(value)))

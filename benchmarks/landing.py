@@ -1,9 +1,9 @@
-"""Landing against a bare `consume` loop, its memory before a large backlog, and commits before a long log.
+"""Landing against a bare `consume` loop and Spark Structured Streaming, its memory, and commits before a long log.
 
-Both lanes read the same topic with the same client settings, in processes of their own and in turn; the median of the
-repeats counts. Processor seconds stand beside the wall's, for the machine may be shared. Topics are made for the
-purpose with this process's identity (make it `admin`) and deleted again. `DARKROOM_BENCH_BACKLOG_MB` sets the backlog
-(2048).
+All lanes read the same topic, in processes of their own and in turn, the loop with landing's client settings; the
+median of the repeats counts. Spark is warm, and does neither hash nor check what landing does. Processor seconds stand
+beside the wall's, for the machine may be shared. Topics are made for the purpose with this process's identity (make it
+`admin`) and deleted again. `DARKROOM_BENCH_BACKLOG_MB` sets the backlog (2048).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 from confluent_kafka import Producer
@@ -33,62 +34,104 @@ from transforms.tables import RAW_IMAGES
 
 PARTITIONS = 4
 REPEATS = 5
+SPARK_REPEATS = 3
+"""Each starts Java and warms up."""
 _DISTINCT = 64
 
 
 @dataclass(frozen=True)
 class Lane:
-    """One run of a lane: records, wall and processor seconds of the reading alone, peak memory of the process in MB."""
+    """One run of a lane: records, wall and processor seconds of the reading alone, peak memory of its processes in MB,
+    and the data files that it leaves."""
 
     records: int
     seconds: float
     cpu: float
     peak: float
+    files: int
 
 
 def run() -> list[Figure]:
     """All figures of landing; takes some minutes, most of them to fill topics."""
     settings = load_settings()
     figures = [
-        *_against_consume(settings, "1 kB", 1_000, 300_000),
-        *_against_consume(settings, "100 kB", 100_000, 5_000),
+        *_against_others(settings, "1 kB", 1_000, 300_000, 3),
+        *_against_others(settings, "100 kB", 100_000, 5_000, 5),
         *_backlog(settings, int(os.environ.get("DARKROOM_BENCH_BACKLOG_MB", "2048"))),
     ]
     return figures + _commits()
 
 
-def _against_consume(settings: Settings, name: str, size: int, records: int) -> list[Figure]:
+def _against_others(settings: Settings, name: str, size: int, records: int, cpu_aim: float) -> list[Figure]:
+    """Three lanes in turn, over records of `size` bytes; `cpu_aim` is how many times Spark's records a CPU-second."""
+    lanes: dict[str, list[Lane]] = {"consume": [], "land": [], "spark": []}
     with _topic(settings, size, records) as topic:
-        bare, landing = [], []
-        for _ in range(REPEATS):
-            bare.append(_lane("consume", settings, topic))
-            landing.append(_lane("land", settings, topic))
-    for lane in (*bare, *landing):
-        if lane.records != records:
-            raise RuntimeError(
-                f"A lane read {lane.records} of {records} records of {topic}: its figure is worth nothing."
-            )
-    rates = [records / lane.seconds for lane in landing], [records / lane.seconds for lane in bare]
+        for turn in range(REPEATS):
+            for lane, runs in lanes.items():
+                if lane != "spark" or turn < SPARK_REPEATS:
+                    runs.append(_lane(lane, settings, topic))
+                    if runs[-1].records != records:
+                        raise RuntimeError(
+                            f"Lane {lane} read {runs[-1].records} of {records} records of {topic}: its figure is worth "
+                            "nothing."
+                        )
+    bare, landing, spark = lanes.values()
     ratios = [b.seconds / a.seconds for a, b in zip(landing, bare, strict=True)]
-    cpu = median([lane.cpu for lane in bare]) / median([lane.cpu for lane in landing])
-    return [
-        Figure(f"landing / consume, {name} sealed", median(ratios), "", 0.5, "at least", f"wall; {spread(ratios)}"),
-        Figure(
-            f"landing, {name} sealed", median(rates[0]), "records/s", None, detail=f"{records:,}; {spread(rates[0])}"
-        ),
-        Figure(f"bare consume, {name} sealed", median(rates[1]), "records/s", None, detail=spread(rates[1])),
+    figures = [
+        Figure(f"landing / consume, {name} sealed", median(ratios), "", 0.6, detail=f"wall; {spread(ratios)}"),
         Figure(
             f"processor time of consume / of landing, {name}",
-            cpu,
+            _cpu(bare) / _cpu(landing),
             "",
-            None,
-            detail=f"{_us(landing, records)} us a record against {_us(bare, records)}",
+            detail=f"{_us(landing)} us a record against {_us(bare)}",
         ),
+        Figure(f"landing, {name} sealed", *_rate(landing)),
+        Figure(f"bare consume, {name} sealed", *_rate(bare)),
+    ]
+    return figures + (_beside_spark(name, landing, spark, cpu_aim) if spark else [])
+
+
+def _beside_spark(name: str, landing: list[Lane], spark: list[Lane], cpu_aim: float) -> list[Figure]:
+    peaks = [median([one.peak for one in lane]) for lane in (landing, spark)]
+    return [
+        Figure(f"landing / Spark Structured Streaming, {name}: a second", _rate(landing)[0] / _rate(spark)[0], "", 3),
+        Figure(
+            f"landing / Spark Structured Streaming, {name}: a CPU-second",
+            _cpu(spark) / _cpu(landing),
+            "",
+            cpu_aim,
+            detail=f"{_us(landing)} us a record against {_us(spark)}",
+        ),
+        Figure(
+            f"data files of landing after upkeep / of Spark, {name}",
+            landing[-1].files / spark[-1].files,
+            "",
+            1,
+            "at most",
+            f"{landing[-1].files} against {spark[-1].files}",
+        ),
+        Figure(
+            f"peak memory of Spark / of landing, {name}",
+            peaks[1] / peaks[0],
+            "",
+            detail=f"{peaks[1]:,.0f} MB against {peaks[0]:,.0f}",
+        ),
+        Figure(f"Spark Structured Streaming, {name} sealed", *_rate(spark)),
     ]
 
 
-def _us(lanes: list[Lane], records: int) -> str:
-    return f"{median([lane.cpu for lane in lanes]) / records * 1e6:.1f}"
+def _rate(lanes: list[Lane]) -> tuple[float, str, None, Literal["at least"], str]:
+    """A figure of records a second, but for its name."""
+    rates = [one.records / one.seconds for one in lanes]
+    return median(rates), "records/s", None, "at least", f"{lanes[0].records:,} records; {spread(rates)}"
+
+
+def _cpu(lanes: list[Lane]) -> float:
+    return median([one.cpu for one in lanes])
+
+
+def _us(lanes: list[Lane]) -> str:
+    return f"{_cpu(lanes) / lanes[0].records * 1e6:.1f}"
 
 
 def _backlog(settings: Settings, megabytes: int) -> list[Figure]:
@@ -195,7 +238,7 @@ def _lane(lane: str, settings: Settings, topic: str) -> Lane:
     with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as folder:
         own = settings.model_copy(update={"topic": topic, "lake": folder})
         done = subprocess.run(
-            [sys.executable, "-m", "benchmarks._lanes", lane],
+            [sys.executable, "-m", *(["benchmarks._spark_stream"] if lane == "spark" else ["benchmarks._lanes", lane])],
             input=own.model_dump_json(),
             capture_output=True,
             text=True,
@@ -204,5 +247,5 @@ def _lane(lane: str, settings: Settings, topic: str) -> Lane:
         )
     if done.returncode != 0:
         raise RuntimeError(f"The lane {lane!r} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
-    records, seconds, cpu, peak = done.stdout.split()
-    return Lane(int(records), float(seconds), float(cpu), float(peak))
+    records, seconds, cpu, peak, files = done.stdout.split()[-5:]
+    return Lane(int(records), float(seconds), float(cpu), float(peak), int(files))

@@ -10,16 +10,32 @@ import pytest
 import benchmarks
 from benchmarks import _items, compute, developing, dimension, landing, lane, learning, recogniser, scd2, signin
 from benchmarks.figures import Figure, print_table
+from benchmarks.page import put_between, put_section
 from tests.live_stack import LiveStack
 
 NAMES = [one.name for one in pkgutil.iter_modules(benchmarks.__path__) if not one.name.startswith("_")]
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "figures"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("figures", "page")])
 def test_every_benchmark_says_what_it_measures_and_has_a_run(name: str) -> None:
     module = importlib.import_module(f"benchmarks.{name}")
     assert len(module.__doc__ or "") > 80
     assert callable(module.run)
+
+
+def test_a_page_takes_each_benchmark_s_figures_in_its_own_place_and_keeps_what_people_wrote() -> None:
+    figures = [Figure("a | b", 2.345, "times", 3, detail="1 to 4 in 3 runs"), Figure("c", 0, "")]
+    page = put_section("# Benchmarks\n", "one", "First.\n\nHow it\nis done.\n", "today; here.", figures)
+    page = put_section(page, "two", "Second.\n\nHow.", "today; here.", figures) + "\nMissed, for the disk is slow.\n"
+    again = put_section(page, "one", "First.\n\nHow else.", "tomorrow; here.", [Figure("c", 5, "s", 6, "at most")])
+    assert "| a / b | 2.35 times | at least 3.00 | **missed** | 1 to 4 in 3 runs |" in page
+    assert "How it is done." in page and "## First\n" in page
+    assert "How else." in again and "How it is done." not in again
+    assert "| c | 5.00 s | at most 6.00 | reached |  |" in again
+    assert again.count("## First") == again.count("## Second") == 1
+    assert again.endswith("Missed, for the disk is slow.\n")
+    with pytest.raises(ValueError, match="no place for figures"):
+        put_between("# A page\n", "<!-- a -->", "<!-- b -->", [])
 
 
 def test_developing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,8 +82,9 @@ def few_items(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.stack
 def test_landing_is_measured_against_a_bare_consumer(stack: LiveStack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(landing, "REPEATS", 1)
+    monkeypatch.setattr(landing, "SPARK_REPEATS", 0)  # its jars are `make bench`'s alone
     settings = stack.settings("admin")
-    figures = [*landing._against_consume(settings, "1 kB", 1_000, 200), *landing._backlog(settings, 4)]
+    figures = [*landing._against_others(settings, "1 kB", 1_000, 200, 3), *landing._backlog(settings, 4)]
     assert all(figure.value > 0 for figure in figures)
 
 

@@ -7,6 +7,7 @@ import platform
 from collections.abc import Iterator
 from datetime import date
 
+from benchmarks.page import put_between
 from tests.soak.plan import by_kind
 from tests.soak.siege import Outcome
 
@@ -45,11 +46,7 @@ def put_into(page: str, outcome: Outcome, today: date) -> str:
     Raises:
         ValueError: it has no such marks.
     """
-    head, begin, rest = page.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"The page has no place for figures: lines with {BEGIN} and {END}.")
     command = f"make soak MINUTES={outcome.minutes:g} SEED={outcome.seed}"
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     said = [f"Printed by `{command}` on {today:%d %B %Y}; {machine}.", "", *table(outcome)]
-    return "\n".join([head + BEGIN, "", *said, "", END + tail])
+    return put_between(page, BEGIN, END, said)
