@@ -25,11 +25,14 @@ test: install-dev jars jars-s3 jars-spark chromium azurite slapd  ## every test,
 # The stack's tests mostly wait: those that need none run beside them (tests/lanes.py). A worker that crashes ends the run.
 LANES = --numprocesses 2 --max-worker-restart 0
 
-check: install-dev  ## format, lint, types, floors
+check: install-dev  ## format, lint, types, floors, secrets
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyrefly check
 	$(BIN)/lint-imports
+	git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --no-verify --disable-plugin KeywordDetector --exclude-files $(NO_SECRETS)
+# Test vectors have keys of their own, and lock files hashes; that a line speaks of a password is no finding.
+NO_SECRETS = '^(tests/vectors/|requirements)'
 
 format: install-dev  ## put the code into shape
 	$(BIN)/ruff format .
