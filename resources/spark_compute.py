@@ -22,7 +22,7 @@ import pyarrow as pa
 from resources.compute import SPARK, BatchFunction, ComputeExhausted, ComputeRefused, ComputeUnavailable, Span
 from resources.object_storage import Storage
 from resources.settings import Settings
-from resources.spark_gateway import ENCRYPTED, ensure_gateway
+from resources.spark_gateway import ENCRYPTED, QUICK_JAVA, ensure_gateway
 from resources.spark_work import Work, bounds_of, cause_of, is_exhaustion, worked
 
 if TYPE_CHECKING:
@@ -106,22 +106,26 @@ class SparkCompute:
             ) from error
 
     def _properties(self) -> dict[str, str]:
+        local = self._settings.spark_master.startswith("local")
         trust = _trust(self._storage, self._settings.home)
         places = {
             "master": self._settings.spark_master,
             "app.name": "darkroom",
             "driver.extraClassPath": f"{self._jars}/*",
             "executor.extraClassPath": f"{self._jars}/*",
-            "driver.extraJavaOptions": trust,
-            "executor.extraJavaOptions": trust,
         }
         properties = {**_FIXED, **places, **self._storage.spark_options()}
-        if self._settings.spark_master.startswith("local"):
+        if local:
             properties |= _LOCAL
         if self._storage.ca is not None:
             properties["executorEnv.SSL_CERT_FILE"] = str(self._storage.ca)
         named = {f"spark.{name}": value for name, value in properties.items() if value}
-        return named | _read_properties(self._settings.spark_properties)
+        named |= _read_properties(self._settings.spark_properties)
+        for name in ("spark.driver.extraJavaOptions", "spark.executor.extraJavaOptions"):
+            # Options of a file come instead of our own, but for where Java finds the authority.
+            options = (named.get(name, QUICK_JAVA if local else ""), trust)
+            named[name] = " ".join(one for one in options if one)
+        return {name: value for name, value in named.items() if value}
 
 
 _FIXED = {

@@ -36,6 +36,9 @@ ENCRYPTED = {
 }
 """Properties of Spark, without their `spark.`, by which nothing of it is readable outside its processes. Who shares a
 session beyond one process needs `authenticate.secret`, too."""
+QUICK_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+"""Options of a Java that lives for one run: to compile for peak speed costs more than such a session is long, as
+`benchmarks/compute.py` shows, and a heap of a gigabyte needs no collector with threads of its own."""
 _MAIN = "io.darkroom.spark.Gateway"
 _ALIAS = "gateway"
 _LIFE = timedelta(days=365)

@@ -19,6 +19,7 @@ from typing import Any
 
 from resources.settings import Settings
 from resources.spark_gateway import ENCRYPTED as ENCRYPTED_PROPERTIES
+from resources.spark_gateway import QUICK_JAVA
 from stack.errors import StackError
 from stack.paths import Layout, write_private
 from stack.pkcs12 import as_pkcs12, authority_as_pkcs12
@@ -101,7 +102,9 @@ def as_properties(values: dict[str, str], secret: str) -> str:
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.memory": "1g",
+        "spark.driver.extraJavaOptions": QUICK_JAVA,
         "spark.executor.memory": "1g",
+        "spark.executor.extraJavaOptions": QUICK_JAVA,
         "spark.master.rest.enabled": "false",
         # A worker that is gone is given up soon: its tasks run again elsewhere.
         "spark.network.timeout": "30s",
@@ -131,7 +134,8 @@ def environment(name: str, ports: dict[str, int], settings: Settings) -> dict[st
     return {
         # The port is one property for three services, with one file for all of them; the filter is not for drivers,
         # who read that file, too, and have no page.
-        "SPARK_DAEMON_JAVA_OPTS": f"-Dspark.ssl.standalone.port={ports[f'{name}-page']} -Dspark.ui.filters={_FILTER}",
+        "SPARK_DAEMON_JAVA_OPTS": f"{QUICK_JAVA} -Dspark.ssl.standalone.port={ports[f'{name}-page']} "
+        f"-Dspark.ui.filters={_FILTER}",
         "SPARK_DAEMON_CLASSPATH": str(jar(settings)),
         "SPARK_HOME": str(pyspark_home()),
         "SPARK_SCALA_VERSION": "2.13",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -37,11 +38,13 @@ from resources.featuring import compute_features
 from resources.recognising import recognise
 from resources.settings import Settings
 from resources.spark_compute import SparkCompute, end_session
+from resources.spark_gateway import QUICK_JAVA
 from tests.resources.developing.bronze_rows import DAY
 from tests.resources.developing.stage import LATER, Stage, picture, scan
 from tests.resources.learning.registry_in_memory import RegistryInMemory
 from tests.resources.learning.test_learning import rows as labelled_rows
 from tests.resources.learning.test_learning import step
+from tests.system.wire import another_authority
 from transforms.envelope import open_field
 from transforms.families.digits import DIGITS
 from transforms.landing_protocol import Position
@@ -243,6 +246,25 @@ def test_each_asset_has_the_backend_that_configuration_names(tmp_path: Path) -> 
     assert backend_of(settings, PROCESSED_IMAGES.name) == SPARK
     assert backend_of(settings, IMAGE_FEATURES.name) == LOCAL
     assert backend_of(Settings(compute="spark"), IMAGE_FEATURES.name) == SPARK
+
+
+def test_java_starts_quickly_for_one_run_unless_a_file_says_otherwise(tmp_path: Path, pool: DecodePool) -> None:
+    """Bug prevented: options in the file took the place of those that lead Java to the storage's authority."""
+    stage, own = Stage(tmp_path, pool), tmp_path / "own.conf"
+    own.write_text("spark.driver.extraJavaOptions -Xss4m\n")
+    storage = replace(stage.lake.storage, ca=another_authority(tmp_path)[0])
+    ways: dict[str, dict[str, object]] = {
+        "here": {},
+        "file": {"spark_properties": own},
+        "cluster": {"spark_master": "spark://master:7077"},
+    }
+    options = {
+        name: SparkCompute(on_spark(stage, **given)._settings, storage)._properties()["spark.driver.extraJavaOptions"]
+        for name, given in ways.items()
+    }
+    assert options["here"].startswith(f"{QUICK_JAVA} -Djavax.net.ssl.trustStore=")
+    assert options["file"].startswith("-Xss4m -Djavax.net.ssl.trustStore=")
+    assert options["cluster"].startswith("-Djavax.net.ssl.trustStore=")
 
 
 def test_a_backend_that_is_not_installed_is_refused_at_the_start(tmp_path: Path, pool: DecodePool) -> None:

@@ -22,6 +22,7 @@ from resources.failures import is_permanent
 from resources.featuring import compute_features
 from resources.recognising import recognise
 from resources.settings import Settings
+from resources.spark_gateway import QUICK_JAVA
 from tests.databricks_stand_in import DatabricksStandIn, Job, Workspace
 from tests.resources.developing.stage import Stage, picture
 from tests.resources.learning.registry_in_memory import RegistryInMemory
@@ -78,6 +79,9 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
     root.mkdir()
     conf = {
         "spark.driver.extraClassPath": f"{jars}/*",
+        "spark.driver.extraJavaOptions": QUICK_JAVA,
+        # Of a table of some rows; fifty tasks read its log otherwise.
+        "spark.databricks.delta.snapshotPartitions": "2",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
         "spark.ui.enabled": "false",
