@@ -65,7 +65,7 @@ install-dev: $(VENV)/.dev
 install-spark: install-dev jars-spark
 jars: jvm/target/.copied jvm/target/.directory-copied
 jars-s3: jvm/target/.s3-copied
-jars-spark: jvm/target/.spark-copied
+jars-spark: jvm/target/.spark-copied jvm/target/.spark-archived
 jars-spark-kafka: jvm/target/.spark-kafka-copied
 peers: $(PEERS)/.installed
 
@@ -120,6 +120,13 @@ jvm/target/.s3-copied: jvm/s3/pom.xml
 jvm/target/.spark-copied: jvm/spark/pom.xml $(wildcard jvm/spark/src/main/java/io/darkroom/spark/*.java)
 	@stack/preflight.sh >/dev/null
 	mvn --batch-mode --quiet --file jvm/spark/pom.xml package
+	@touch $@
+
+# A session that runs for a minute loads classes for half of it: they are kept, loaded. Without the archive Spark works as well.
+jvm/target/.spark-archived: jvm/target/.spark-copied $(VENV)/.dev
+	@echo "writing the classes that Spark begins with into an archive, for some 40 seconds"
+	@$(BIN)/python -m stack.spark_archive >jvm/target/spark-archive.log 2>&1 \
+		|| echo "No archive was written (jvm/target/spark-archive.log says why): Spark starts some seconds slower."
 	@touch $@
 
 jvm/target/.spark-kafka-copied: jvm/spark-kafka/pom.xml

@@ -4,12 +4,15 @@
 hashes; nothing opened, sealed or committed) in this process; the local backend; Spark, local[2], warm, that is after a
 first batch. CPU is of this process and all that it started, Java and Python processes among them. Growth: one new batch
 of 200 images is developed where the tables have 10, 1,000 and 10,000 files of days long done. S3 is s3proxy on this
-machine, over TLS: it says what the protocol costs, and nothing of AWS's speed.
+machine, over TLS: it says what the protocol costs, and nothing of AWS's speed. A session's start: until the first row
+of a table is there, by a function in Python, with Java as it comes and with Darkroom's options and archive of classes.
 """
 
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -31,6 +34,7 @@ from resources.keys import open_key_store
 from resources.lake import Lake
 from resources.settings import Settings
 from resources.spark_compute import SparkCompute, end_session
+from resources.spark_gateway import class_archive
 from transforms.images import Limits, develop
 from transforms.landing_protocol import Position
 from transforms.tables import RAW_IMAGES
@@ -41,6 +45,7 @@ ALONE = True
 IMAGES = 5_000
 NEW = 200
 FILES = (10, 1_000, 10_000)
+STARTS = 3
 APPENDS = 10
 APPEND_BYTES = 16 * 1024 * 1024
 _PIXELS = 256
@@ -50,7 +55,12 @@ _TOPIC, _TOPIC_ID = "images.raw", "AAAAAAAAQACAAAAAAAAAAA"
 def run() -> list[Figure]:
     """Measure; about five CPU-minutes."""
     with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as folder:
-        return [*_backends(Path(folder)), *_growth(Path(folder)), *_storage(Path(folder))]
+        return [
+            *_backends(Path(folder)),
+            *_growth(Path(folder)),
+            *_storage(Path(folder)),
+            *_starts(Path(folder)),
+        ]
 
 
 def _backends(folder: Path) -> list[Figure]:
@@ -130,6 +140,44 @@ def _storage(folder: Path) -> list[Figure]:
             wall["S3"] / wall["folder"],
             "",
             detail=f"{wall['S3'] * 1e3:.0f} and {wall['folder'] * 1e3:.0f} ms",
+        ),
+    ]
+
+
+def _starts(folder: Path) -> list[Figure]:
+    settings, lake = _house(folder / "starts")
+    lake.append(lake.ensure(RAW_IMAGES), RAW_IMAGES, _rows([("i", [], b"p")], 0), {"bench": 1})
+    own = folder / "starts" / "plain.conf"
+    own.write_text(f"{(settings.spark_properties or own).read_text()}spark.driver.extraJavaOptions -Dbench=plain\n")
+    ways = {"plain": settings.model_copy(update={"spark_properties": own}), "ours": settings}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    for _ in range(STARTS):
+        for name, given in ways.items():
+            done = subprocess.run(
+                [sys.executable, "-m", "benchmarks._spark_start"],
+                input=given.model_dump_json(),
+                capture_output=True,
+                text=True,
+                check=True,
+                cwd=Path(__file__).parents[1],
+            )
+            wall, cpu = map(float, done.stdout.split()[-2:])
+            found[name].append((wall, cpu))
+    wall, cpu = ({name: median([one[at] for one in runs]) for name, runs in found.items()} for at in (0, 1))
+    ours = spread([one for _, one in found["ours"]])
+    kept = "with its archive of classes" if class_archive(settings).is_file() else "WITHOUT its archive of classes"
+    return [
+        Figure(
+            "start of a Spark session, plain Java / ours, CPU of Java",
+            cpu["plain"] / cpu["ours"],
+            "",
+            detail=f"{cpu['plain']:.1f} and {cpu['ours']:.1f} CPU-s, {kept}; {ours}",
+        ),
+        Figure(
+            "the same, wall time",
+            wall["plain"] / wall["ours"],
+            "",
+            detail=f"{wall['plain']:.1f} and {wall['ours']:.1f} s",
         ),
     ]
 

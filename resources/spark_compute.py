@@ -22,7 +22,7 @@ import pyarrow as pa
 from resources.compute import SPARK, BatchFunction, ComputeExhausted, ComputeRefused, ComputeUnavailable, Span
 from resources.object_storage import Storage
 from resources.settings import Settings
-from resources.spark_gateway import ENCRYPTED, QUICK_JAVA, ensure_gateway
+from resources.spark_gateway import ENCRYPTED, ensure_gateway, quick_java
 from resources.spark_work import Work, bounds_of, cause_of, is_exhaustion, worked
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class SparkCompute:
         named |= _read_properties(self._settings.spark_properties)
         for name in ("spark.driver.extraJavaOptions", "spark.executor.extraJavaOptions"):
             # Options of a file come instead of our own, but for where Java finds the authority.
-            options = (named.get(name, QUICK_JAVA if local else ""), trust)
+            options = (named.get(name, quick_java(self._settings) if local else ""), trust)
             named[name] = " ".join(one for one in options if one)
         return {name: value for name, value in named.items() if value}
 
@@ -154,7 +154,7 @@ _LOCAL = {**ENCRYPTED, "driver.host": "127.0.0.1", "driver.bindAddress": "127.0.
 """Of a session in one process, which opens ports all the same; Spark makes up its secret."""
 
 
-def end_session() -> None:
+def end_session(patience_seconds: float = 30) -> None:
     """End the process's session and its Java process, dead or alive; harmless where there is none."""
     from py4j.protocol import Py4JError
     from pyspark import SparkContext
@@ -176,7 +176,7 @@ def end_session() -> None:
     if process is not None:
         # Java ends with its standard input; who waits for nobody leaves a zombie.
         process.stdin.close()
-        process.wait(30)
+        process.wait(patience_seconds)
     SparkContext._gateway = SparkContext._jvm = None
 
 

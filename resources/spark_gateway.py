@@ -22,6 +22,8 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from resources.settings import Settings
+
 ENCRYPTED = {
     "authenticate": "true",
     "network.crypto.enabled": "true",
@@ -37,12 +39,28 @@ ENCRYPTED = {
 """Properties of Spark, without their `spark.`, by which nothing of it is readable outside its processes. Who shares a
 session beyond one process needs `authenticate.secret`, too."""
 QUICK_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
-"""Options of a Java that lives for one run: to compile for peak speed costs more than such a session is long, as
-`benchmarks/compute.py` shows, and a heap of a gigabyte needs no collector with threads of its own."""
+"""Options of a Java that lives for one run: compiling for peak speed costs more than it gives (`benchmarks/compute.py`
+has a start with and without), and a heap of a gigabyte needs no collector with threads of its own."""
+_QUIET = "-Xlog:cds=off -Xlog:cds+dynamic=off -Xlog:class+path=off"
 _MAIN = "io.darkroom.spark.Gateway"
 _ALIAS = "gateway"
 _LIFE = timedelta(days=365)
 """No session is as long; the key is in no file once both ends have it."""
+
+
+def class_archive(settings: Settings) -> Path:
+    """Where the classes of a session lie, loaded and verified (Java's application class data sharing).
+
+    `make jars-spark` writes it; without it, or with one of another Java or of other jars, a session starts as it would,
+    and takes some seconds longer.
+    """
+    return settings.jvm_root / "spark.jsa"
+
+
+def quick_java(settings: Settings) -> str:
+    """Java's options of a session in one process, which lives for one run."""
+    archive = class_archive(settings)
+    return f"{QUICK_JAVA} -XX:SharedArchiveFile={archive} {_QUIET}" if archive.is_file() else QUICK_JAVA
 
 
 def ensure_gateway(properties: Mapping[str, str]) -> None:

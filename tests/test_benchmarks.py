@@ -67,7 +67,14 @@ def test_the_dimension_is_measured_beside_merge(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.slow
 def test_backends_growth_and_storage_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, size in {"IMAGES": 30, "NEW": 5, "FILES": (3, 6), "APPENDS": 1, "APPEND_BYTES": 500_000}.items():
+    for name, size in {
+        "IMAGES": 30,
+        "NEW": 5,
+        "FILES": (3, 6),
+        "APPENDS": 1,
+        "APPEND_BYTES": 500_000,
+        "STARTS": 1,
+    }.items():
         monkeypatch.setattr(compute, name, size)
     figures = compute.run()
     assert all(figure.value > 0 for figure in figures)

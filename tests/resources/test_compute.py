@@ -38,7 +38,7 @@ from resources.featuring import compute_features
 from resources.recognising import recognise
 from resources.settings import Settings
 from resources.spark_compute import SparkCompute, end_session
-from resources.spark_gateway import QUICK_JAVA
+from resources.spark_gateway import quick_java
 from tests.resources.developing.bronze_rows import DAY
 from tests.resources.developing.stage import LATER, Stage, picture, scan
 from tests.resources.learning.registry_in_memory import RegistryInMemory
@@ -262,7 +262,7 @@ def test_java_starts_quickly_for_one_run_unless_a_file_says_otherwise(tmp_path: 
         name: SparkCompute(on_spark(stage, **given)._settings, storage)._properties()["spark.driver.extraJavaOptions"]
         for name, given in ways.items()
     }
-    assert options["here"].startswith(f"{QUICK_JAVA} -Djavax.net.ssl.trustStore=")
+    assert options["here"].startswith(f"{quick_java(stage.settings)} -Djavax.net.ssl.trustStore=")
     assert options["file"].startswith("-Xss4m -Djavax.net.ssl.trustStore=")
     assert options["cluster"].startswith("-Djavax.net.ssl.trustStore=")
 

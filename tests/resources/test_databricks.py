@@ -22,7 +22,7 @@ from resources.failures import is_permanent
 from resources.featuring import compute_features
 from resources.recognising import recognise
 from resources.settings import Settings
-from resources.spark_gateway import QUICK_JAVA
+from resources.spark_gateway import quick_java
 from tests.databricks_stand_in import DatabricksStandIn, Job, Workspace
 from tests.resources.developing.stage import Stage, picture
 from tests.resources.learning.registry_in_memory import RegistryInMemory
@@ -79,7 +79,7 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
     root.mkdir()
     conf = {
         "spark.driver.extraClassPath": f"{jars}/*",
-        "spark.driver.extraJavaOptions": QUICK_JAVA,
+        "spark.driver.extraJavaOptions": quick_java(Settings()),
         # Of a table of some rows; fifty tasks read its log otherwise.
         "spark.databricks.delta.snapshotPartitions": "2",
         "spark.driver.bindAddress": "127.0.0.1",
