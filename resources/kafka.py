@@ -163,10 +163,17 @@ class Admin:
             TopicMissing: no such topic.
             KafkaRefused: not authorised.
         """
-        from confluent_kafka import IsolationLevel, TopicPartition
+        from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
         from confluent_kafka.admin import OffsetSpec
 
         topic_id, partitions = self._describe(topic)
+
+        def known(partition: int, offset: int) -> int:
+            # Where nobody leads, librdkafka may give -1001 and no error: taken for an end, it is a log that lost all.
+            if offset < 0:
+                said = f"Partition {partition} has no leader that knows its offsets"
+                raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE, said))
+            return offset
 
         def offsets(spec: Any) -> dict[int, int]:
             def ask(timeout: float) -> dict[int, int]:
@@ -174,7 +181,7 @@ class Admin:
                 answers = self.client.list_offsets(
                     asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=timeout
                 )
-                return {tp.partition: future.result().offset for tp, future in answers.items()}
+                return {tp.partition: known(tp.partition, future.result().offset) for tp, future in answers.items()}
 
             return self.ask(f"the watermarks of topic {topic!r}", ask)
 
@@ -285,7 +292,7 @@ class Admin:
                 return ask(max(0.2, remaining))
             except KafkaException as exception:
                 error = exception.args[0]
-                if not _passes(error) or remaining <= _RETRY_SECONDS:
+                if not passes(error) or remaining <= _RETRY_SECONDS:
                     raise self.failure(error, what, topic) from exception
             time.sleep(_RETRY_SECONDS)
 
@@ -316,7 +323,7 @@ def failure(settings: Settings, error: KafkaError, what: str, last_error: str, t
             facts,
         )
     cause = f" Last error of the client: {last_error}." if last_error else ""
-    if code in _PASSING or error.retriable() or "TIMED_OUT" in error.name():
+    if passes(error) or "TIMED_OUT" in error.name():
         return KafkaUnavailable(
             f"{where} was asked {what}, and gave no answer within {settings.kafka_timeout_seconds:g} s: "
             f"{error.str()}.{cause} Is the broker up (`darkroom status`)? What was acknowledged waits there.",
@@ -362,7 +369,7 @@ def admin(settings: Settings) -> Iterator[Admin]:
     yield Admin(settings)
 
 
-def _passes(error: KafkaError) -> bool:
+def passes(error: KafkaError) -> bool:
     """Whether the same question may be answered a moment later."""
     return error.retriable() or error.code() in _PASSING
 
@@ -383,8 +390,29 @@ _PASSING = frozenset(
         5,  # LEADER_NOT_AVAILABLE
         6,  # NOT_LEADER_FOR_PARTITION: a topic made just now
         7,  # REQUEST_TIMED_OUT
+        9,  # REPLICA_NOT_AVAILABLE
+        13,  # NETWORK_EXCEPTION
+        14,  # COORDINATOR_LOAD_IN_PROGRESS
         15,  # COORDINATOR_NOT_AVAILABLE
+        16,  # NOT_COORDINATOR
+        19,  # NOT_ENOUGH_REPLICAS
+        20,  # NOT_ENOUGH_REPLICAS_AFTER_APPEND
         41,  # NOT_CONTROLLER
+        56,  # KAFKA_STORAGE_ERROR: the broker's disk; another may lead
+        70,  # FETCH_SESSION_ID_NOT_FOUND
+        71,  # INVALID_FETCH_SESSION_EPOCH
+        72,  # LISTENER_NOT_FOUND
+        74,  # FENCED_LEADER_EPOCH
+        75,  # UNKNOWN_LEADER_EPOCH
+        78,  # OFFSET_NOT_AVAILABLE: a new leader does not know yet how far it may tell
+        80,  # PREFERRED_LEADER_NOT_AVAILABLE
+        83,  # ELIGIBLE_LEADERS_NOT_AVAILABLE
+        89,  # THROTTLING_QUOTA_EXCEEDED
         100,  # UNKNOWN_TOPIC_ID: topic made anew just now
+        103,  # INCONSISTENT_TOPIC_ID
+        106,  # FETCH_SESSION_TOPIC_ID_ERROR
     }
 )
+"""Errors that pass by themselves: librdkafka's own of connections, and of the brokers' those that Kafka's protocol
+guide calls retriable (its table of error codes), for librdkafka sets `retriable` for transactions alone. A leader that
+dies shows several of them in a few seconds."""

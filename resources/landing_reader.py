@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from resources.failures import TransientFailure
-from resources.kafka import ErrorMemory, KafkaUnavailable, failure
+from resources.kafka import ErrorMemory, KafkaUnavailable, failure, passes
 from resources.settings import Settings
 from transforms.landing_protocol import TopicState
 
@@ -117,7 +117,7 @@ class Reader:
             self._done(message.partition())
         elif code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError.UNKNOWN_TOPIC_ID):
             raise TopicChanged(f"{self._state.topic}-{message.partition()}: {fault.str()}")
-        elif not fault.retriable() and code not in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
+        elif not passes(fault):
             raise failure(
                 self._settings,
                 fault,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tests.soak.leaders import strike_leaders
 from tests.soak.report import put_into, table
 from tests.soak.siege import fresh_seed, soak
 
@@ -21,13 +23,21 @@ def main() -> int:
     if asked.minutes < 1:
         parser.error("--minutes: at least 1, for the first strike comes after 10 s and none in the last 30")
     seed = fresh_seed() if asked.seed is None else asked.seed
-    outcome = soak(asked.minutes, seed, lambda line: print(line, flush=True))
-    print("\n".join(table(outcome)))
+    outcome = soak(asked.minutes, seed, _say)
+    _say("three brokers: leaders are killed")
+    with tempfile.TemporaryDirectory(prefix="darkroom-brokers-") as folder:
+        brokers = strike_leaders(Path(folder), max(3, round(asked.minutes / 2)), seed, _say)
+    print("\n".join(table(outcome, brokers)))
     if asked.page is not None:
-        asked.page.write_text(put_into(asked.page.read_text(), outcome, datetime.now(UTC).date()))
+        asked.page.write_text(put_into(asked.page.read_text(), outcome, brokers, datetime.now(UTC).date()))
     again = f"make soak MINUTES={asked.minutes:g} SEED={seed}"
-    print(f"\n{'BROKEN' if outcome.broken else 'Nothing lost, nothing doubled'}. The same again: {again}")
-    return 1 if outcome.broken else 0
+    broken = [*outcome.broken, *brokers.broken]
+    print(f"\n{'BROKEN' if broken else 'Nothing lost, nothing doubled'}. The same again: {again}")
+    return 1 if broken else 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 if __name__ == "__main__":

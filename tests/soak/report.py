@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from datetime import date
 
 from benchmarks.page import put_between
+from tests.soak import leaders
 from tests.soak.plan import by_kind
 from tests.soak.siege import Outcome
 
 
-def table(outcome: Outcome) -> Iterator[str]:
-    """Lines of Markdown: the figures, then each kind of fault with how soon images were taken again."""
+def table(outcome: Outcome, brokers: leaders.Outcome) -> Iterator[str]:
+    """Lines of Markdown: the figures, then each kind of fault with how soon images were taken again; then what became
+    of three brokers."""
     refused = ", ".join(f"{count} x {name}" for name, count in sorted(outcome.refused.items())) or "none"
     jobs = ", ".join(f"{name} {count}" for name, count in sorted(outcome.jobs.items()))
     yield "| figure | value |"
@@ -33,14 +35,23 @@ def table(outcome: Outcome) -> Iterator[str]:
     for kind, count in by_kind(outcome.strikes).items():
         times = sorted(outcome.recovery.get(kind, [])) or [0.0]
         yield f"| {kind} | {count} | {times[len(times) // 2]:.1f}, {times[-1]:.1f} |"
-    for said in outcome.broken:
+    yield ""
+    yield "| three brokers, of which two have what is acknowledged | value |"
+    yield "| --- | --- |"
+    yield f"| brokers killed, one of them a leader each time | {brokers.kills} |"
+    yield f"| times that two were dead at once, and nothing was acknowledged | {brokers.quorums_lost} |"
+    yield f"| records acknowledged | {len(brokers.acknowledged):,} |"
+    yield f"| given up by the producer, to be sent again | {brokers.refused.total():,} |"
+    yield f"| longest time without an acknowledgement | {brokers.longest_stall:.0f} s |"
+    yield f"| promises broken | {len(brokers.broken)} |"
+    for said in (*outcome.broken, *brokers.broken):
         yield f"\n- **Broken**: {said}"
 
 
 BEGIN, END = "<!-- printed by make soak -->", "<!-- end -->"
 
 
-def put_into(page: str, outcome: Outcome, today: date) -> str:
+def put_into(page: str, outcome: Outcome, brokers: leaders.Outcome, today: date) -> str:
     """A page with the outcome between its two marks, in the place of what stood there.
 
     Raises:
@@ -48,5 +59,5 @@ def put_into(page: str, outcome: Outcome, today: date) -> str:
     """
     command = f"make soak MINUTES={outcome.minutes:g} SEED={outcome.seed}"
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    said = [f"Printed by `{command}` on {today:%d %B %Y}; {machine}.", "", *table(outcome)]
+    said = [f"Printed by `{command}` on {today:%d %B %Y}; {machine}.", "", *table(outcome, brokers)]
     return put_between(page, BEGIN, END, said)

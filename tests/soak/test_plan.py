@@ -7,6 +7,7 @@ from datetime import date
 
 import pytest
 
+from tests.soak import leaders
 from tests.soak.faults import AWAY, FAULTS, KILLED, STOPPED, deck
 from tests.soak.plan import FIRST_SECONDS, QUIET_SECONDS, Card, by_kind, plan
 from tests.soak.report import put_into
@@ -57,10 +58,10 @@ def test_figures_take_the_place_of_those_before_and_nothing_else() -> None:
     strikes = plan(3, 600, DECK)
     outcome = Outcome(3, 10, strikes, {"a": [1.0, 3.0, 2.0]}, 4.0, 1200, {"503": 2}, broken=["a promise"])
     page = "before\n<!-- printed by make soak -->\nOLD FIGURES\n<!-- end -->\nafter\n"
-    once = put_into(page, outcome, date(2026, 11, 30))
+    once = put_into(page, outcome, leaders.Outcome(kills=4), date(2026, 11, 30))
     assert once.startswith("before\n") and once.endswith("<!-- end -->\nafter\n") and "OLD" not in once
     assert "| a | " in once and "2.0, 3.0 |" in once and "1,200" in once and "**Broken**: a promise" in once
     assert "make soak MINUTES=10 SEED=3" in once
-    assert put_into(once, outcome, date(2026, 11, 30)) == once
+    assert put_into(once, outcome, leaders.Outcome(kills=4), date(2026, 11, 30)) == once
     with pytest.raises(ValueError, match="no place for figures"):
-        put_into("nothing", outcome, date(2026, 11, 30))
+        put_into("nothing", outcome, leaders.Outcome(), date(2026, 11, 30))
