@@ -18,7 +18,10 @@ from stack.state import DAGSTER_DATABASE, StackState
 LOCATION = "darkroom"
 # The longest run that is believed. A run whose worker vanished without a word ends then at the latest.
 MAX_RUN_SECONDS = 3600
-START_SECONDS = 300
+START_SECONDS = 120
+"""A run that was launched and has not begun by then is failed: daemon or code server was killed in between. On a
+machine with ten times its load runs begin within half a minute."""
+MONITOR_SECONDS = 30
 
 
 def instance(layout: Layout, state: StackState) -> dict[str, Any]:
@@ -46,6 +49,7 @@ def instance(layout: Layout, state: StackState) -> dict[str, Any]:
         "run_monitoring": {
             "enabled": True,
             "start_timeout_seconds": START_SECONDS,
+            "poll_interval_seconds": MONITOR_SECONDS,
             "max_runtime_seconds": MAX_RUN_SECONDS,
             "free_slots_after_run_end_seconds": 60,
         },
