@@ -23,7 +23,8 @@ import numpy as np
 import polars as pl
 
 from resources.failures import TransientFailure
-from resources.kafka import ErrorMemory, consumer_config, failure
+from resources.kafka import consumer_config
+from resources.kafka_errors import ErrorMemory, failure
 from resources.settings import Settings
 from transforms.landing import repaired_headers
 from transforms.landing_protocol import TopicState, partition_app_id

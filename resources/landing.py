@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 from deltalake import DeltaTable
 
 from resources.failures import PermanentFailure
-from resources.kafka import Admin, ErrorMemory, KafkaUnavailable, admin, consumer_config
+from resources.kafka import Admin, admin, consumer_config
+from resources.kafka_errors import ErrorMemory, KafkaUnavailable
 from resources.lake import CommitConflict, Lake
 from resources.landing_reader import Reader, TopicChanged
 from resources.landing_writer import BatchWriter, Landed

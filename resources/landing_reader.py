@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from resources.failures import TransientFailure
-from resources.kafka import ErrorMemory, KafkaUnavailable, failure, passes
+from resources.kafka_errors import ErrorMemory, KafkaUnavailable, failure, passes
 from resources.settings import Settings
 from transforms.landing_protocol import TopicState
 

@@ -224,7 +224,8 @@ class Purge:
 
     def _purge_kafka(self, due: Collection[date]) -> dict[str, dict[int, int]]:
         """Delete what lies before the first record of a day that lives, and not beyond the last of one that is due."""
-        from resources.kafka import Admin, TopicMissing
+        from resources.kafka import Admin
+        from resources.kafka_errors import TopicMissing
         from resources.topics import topics
 
         found = {}

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from resources.kafka import ErrorMemory, admin, consumer_config
+from resources.kafka import admin, consumer_config
+from resources.kafka_errors import ErrorMemory
 from resources.landing import known_topic_id, landed_offsets
 from resources.landing_reader import Reader
 from resources.topics import Topic, images_topic

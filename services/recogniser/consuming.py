@@ -22,7 +22,8 @@ from typing import Any, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from resources.failures import TransientFailure
-from resources.kafka import ErrorMemory, admin, consumer_config, failure
+from resources.kafka import admin, consumer_config
+from resources.kafka_errors import ErrorMemory, failure
 from resources.records import Record
 from resources.settings import Settings
 from services.recogniser.metrics import FAILED, Metrics

@@ -13,7 +13,8 @@ from typing import Any
 import polars as pl
 from confluent_kafka import Producer, TopicPartition
 
-from resources.kafka import Admin, TopicMissing, admin, ensure_topic, producer_config, watermarks
+from resources.kafka import Admin, admin, ensure_topic, producer_config, watermarks
+from resources.kafka_errors import TopicMissing
 from resources.lake import Lake, open_lake
 from resources.landing import Lander
 from resources.settings import Settings

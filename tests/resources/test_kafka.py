@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from resources.kafka import Admin, KafkaRefused, KafkaUnavailable, failure, passes
+from resources.kafka import Admin
+from resources.kafka_errors import KafkaRefused, KafkaUnavailable, failure, passes
 from resources.settings import Settings
 
 TOPIC_ID = "AAAAAAAAQACAAAAAAAAAAA"

@@ -17,7 +17,8 @@ import pyarrow as pa
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from resources.kafka import KafkaUnavailable, TopicMissing, client_config, watermarks
+from resources.kafka import client_config, watermarks
+from resources.kafka_errors import KafkaUnavailable, TopicMissing
 from resources.lake import CommitConflict, LakeFull
 from resources.landing import GROUP, Lander, known_topic_id, landed_offsets
 from resources.landing_writer import BatchWriter

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from resources.kafka import ErrorMemory, KafkaUnavailable
+from resources.kafka_errors import ErrorMemory, KafkaUnavailable
 from resources.landing_reader import Reader
 from resources.settings import Settings
 from transforms.landing import Batch, ValueBuffer

@@ -11,7 +11,8 @@ import pytest
 from confluent_kafka import KafkaException, Producer
 
 from resources.failures import is_permanent
-from resources.kafka import Admin, KafkaRefused, client_config, consumer_config, producer_config
+from resources.kafka import Admin, client_config, consumer_config, producer_config
+from resources.kafka_errors import KafkaRefused
 from resources.settings import Settings, SettingsError, load_settings
 
 

@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from resources.dagster_resources import KafkaResource, LakeResource, SettingsResource
-from resources.kafka import KafkaUnavailable
+from resources.kafka_errors import KafkaUnavailable
 from resources.lake import Lake, open_lake
 from resources.progress import develop_app_id
 from resources.settings import Settings

@@ -274,7 +274,8 @@ def other(tmp_path: Path) -> Layout:
 
 
 def test_a_broker_of_another_authority_is_refused(stack: LiveStack, other: Layout):
-    from resources.kafka import KafkaUnavailable, watermarks
+    from resources.kafka import watermarks
+    from resources.kafka_errors import KafkaUnavailable
 
     config = {**stack.status()["kafka"]["config"], "ssl.ca.location": str(other.ca), "log_level": "0"}
     said: list[str] = []
@@ -315,7 +316,8 @@ def test_a_client_certificate_of_another_authority_is_refused_by_kafka(stack: Li
 def test_a_kafka_client_with_a_certificate_of_another_authority_is_told_that_it_is_the_certificate(
     stack: LiveStack, other: Layout
 ):
-    from resources.kafka import KafkaUnavailable, watermarks
+    from resources.kafka import watermarks
+    from resources.kafka_errors import KafkaUnavailable
 
     foreign = {"kafka_certificate": other.certificate("operator"), "kafka_key": other.key("operator")}
     settings = stack.settings().model_copy(update={**foreign, "kafka_timeout_seconds": 2.0})

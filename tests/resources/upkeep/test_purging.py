@@ -14,6 +14,7 @@ import pytest
 
 from resources import data_files, kafka
 from resources.audit import AuditUnavailable
+from resources.kafka_errors import TopicMissing
 from resources.key_life import KeyLife
 from resources.key_objects import KeyDestroyed, KeyObjects
 from resources.keys import DayDestroyed, KeyStore, open_key_store
@@ -340,7 +341,7 @@ def test_a_topic_that_a_site_does_not_have_stops_no_purge(stage: Stage, monkeypa
 
     def state(self: Broker, topic: str) -> TopicState:
         if topic == stage.settings.labels_topic:
-            raise kafka.TopicMissing(f"there is no topic {topic!r}")
+            raise TopicMissing(f"there is no topic {topic!r}")
         return real(self, topic)
 
     monkeypatch.setattr(Broker, "state", state)
