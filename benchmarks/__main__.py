@@ -1,8 +1,8 @@
 """Runs every benchmark module that has a `run`, or those that are named, and prints their figures.
 
-A module is one file of this package with `def run() -> list[Figure]`. One that fails is named at the end, after the
-others' figures, and makes the exit code 1; a missed aim does not. They share one stack, started for
-them; those that say `ALONE` run after it is gone.
+A module is one file of this package with `def run() -> list[Figure]`, and `draw(figures, folder)` where there is a
+picture to draw of them beside the page. One that fails is named at the end, after the others' figures, and makes the
+exit code 1; a missed aim does not. They share one stack, started for them; those that say `ALONE` run after it is gone.
 """
 
 from __future__ import annotations
@@ -63,6 +63,8 @@ def _measure(name: str, module: ModuleType, page: Path | None) -> str | None:
     print_table(name, figures)
     if page is not None:
         page.write_text(put_section(page.read_text(), name, module.__doc__ or "", said, figures))
+        if hasattr(module, "draw"):
+            module.draw(figures, page.parent)
     return None
 
 

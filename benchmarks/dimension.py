@@ -90,11 +90,11 @@ def measure_ours() -> Costs:
     with tempfile.TemporaryDirectory(prefix="darkroom-dimension-") as folder:
         lake = Lake(folder)
         log = open_log(lake, ITEM_EVENTS)
-        log.append(_as_events(first_day()), {})
+        log.append(as_events(first_day()), {})
         VersionTable(lake, DIM_ITEM, open_log(lake, ITEM_EVENTS), KEY).refresh()
         costs: Costs = {"append": [], "refresh": []}
         for number in range(1, BATCHES + 1):
-            batch = _as_events(day_batch(number))
+            batch = as_events(day_batch(number))
             costs["append"].append(_cpu(lambda batch=batch: open_log(lake, ITEM_EVENTS).append(batch, {})))
             costs["refresh"].append(
                 _cpu(lambda: VersionTable(lake, DIM_ITEM, open_log(lake, ITEM_EVENTS), KEY).refresh())
@@ -193,14 +193,14 @@ def measure_grown(versions: int) -> Costs:
             rng = np.random.default_rng(SEED + number)
             times = number * DAY + rng.integers(0, DAY, GROWN_ITEMS)
             made = item_events(rng, rng.permutation(GROWN_ITEMS), times, f"day-{number}")
-            open_log(lake, ITEM_EVENTS).append(_as_events(made), {})
+            open_log(lake, ITEM_EVENTS).append(as_events(made), {})
         VersionTable(lake, DIM_ITEM, open_log(lake, ITEM_EVENTS), KEY).refresh()
         costs = []
         for number in range(versions, versions + 5):
             rng = np.random.default_rng(SEED + number)
             ids = rng.choice(GROWN_ITEMS, 2_000, replace=False)
             made = item_events(rng, ids, number * DAY + rng.integers(0, DAY, 2_000), f"day-{number}")
-            open_log(lake, ITEM_EVENTS).append(_as_events(made), {})
+            open_log(lake, ITEM_EVENTS).append(as_events(made), {})
             costs.append(_cpu(lambda: VersionTable(lake, DIM_ITEM, open_log(lake, ITEM_EVENTS), KEY).refresh()))
         return {"refresh": costs}
 
@@ -208,7 +208,8 @@ def measure_grown(versions: int) -> Costs:
 _PLACE = ("transaction", "change_id", "changed_at")
 
 
-def _as_events(frame: pl.DataFrame) -> pl.DataFrame:
+def as_events(frame: pl.DataFrame) -> pl.DataFrame:
+    """Made-up changes as rows of the log of events."""
     return frame.drop("batch_id").with_columns(
         pl.lit(None, pl.Int64).alias("transaction"),
         pl.lit(None, pl.Int64).alias("change_id"),

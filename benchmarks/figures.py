@@ -27,6 +27,7 @@ class Figure:
         aim: what it should come to; None where there is none.
         against: whether at least or at most the aim is wanted.
         detail: how it came about: sizes, repeats, spread.
+        series: what a picture is drawn of: sizes, and what was measured at each.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Figure:
     aim: float | None = None
     against: Literal["at least", "at most"] = "at least"
     detail: str = ""
+    series: tuple[tuple[float, float], ...] = ()
 
     @property
     def reached(self) -> bool | None:

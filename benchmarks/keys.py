@@ -18,11 +18,10 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from benchmarks._photographs import photographs
+from benchmarks._rows import rows_of
 from benchmarks.figures import Figure, median, spread
 from resources.keys import open_key_store
 from resources.lake import open_lake
@@ -41,7 +40,7 @@ from transforms.envelope import (
     seal_field,
 )
 from transforms.images import Developed, Limits, develop
-from transforms.tables import IMAGE_FEATURES, PROCESSED_IMAGES, RAW_IMAGES, TableSpec
+from transforms.tables import IMAGE_FEATURES, PROCESSED_IMAGES, RAW_IMAGES
 
 ALONE = True
 """It needs no stack, and figures of a purge suffer from one."""
@@ -169,7 +168,7 @@ def _purged(others: int) -> float:
         for spec in (RAW_IMAGES, PROCESSED_IMAGES, IMAGE_FEATURES):
             for day in (DAY + timedelta(days=number) for number in range(1 + others)):
                 for part in range(4):
-                    rows = _rows(spec, day, DAY_ROWS // 4)
+                    rows = rows_of(spec, day, DAY_ROWS // 4)
                     lake.append(lake.ensure(spec), spec, rows, {"bench": (day - DAY).days * 4 + part + 1})
             maintain(lake, spec)  # as every hour
 
@@ -182,27 +181,3 @@ def _purged(others: int) -> float:
         spent = time.process_time() - began
         assert done.rows == {spec.name: DAY_ROWS for spec in (RAW_IMAGES, PROCESSED_IMAGES, IMAGE_FEATURES)}, done.rows
         return spent
-
-
-def _rows(spec: TableSpec, day: date, count: int) -> pa.Table:
-    """Rows of a table with something in each column, made a column at a time."""
-    noon = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
-
-    def column(field: pa.Field) -> pa.Array:
-        kind = field.type
-        if field.name == "id":
-            return pa.array([f"{number:026d}" for number in range(count)])
-        if field.name == "offset":
-            return pa.array(np.arange(count))
-        if pa.types.is_timestamp(kind):
-            return pa.array([noon] * count, kind)
-        if pa.types.is_date(kind):
-            return pa.array([day] * count, kind)
-        if pa.types.is_list(kind):
-            return pa.nulls(count, kind)
-        if pa.types.is_binary(kind):
-            return pa.array([os.urandom(100)] * count, kind)
-        value = 1 if pa.types.is_integer(kind) else 0.5 if pa.types.is_floating(kind) else "x"
-        return pa.array([value] * count, kind)
-
-    return pa.Table.from_arrays([column(field) for field in spec.schema], schema=spec.schema)

@@ -1,9 +1,10 @@
-"""Landing against a bare `consume` loop and Spark Structured Streaming, its memory, and commits before a long log.
+"""Landing against a bare `consume` loop and Spark Structured Streaming, and its memory.
 
 All lanes read the same topic, in processes of their own and in turn, the loop with landing's client settings; the
-median of the repeats counts. Spark is warm, and does neither hash nor check what landing does. Processor seconds stand
-beside the wall's, for the machine may be shared. Topics are made for the purpose with this process's identity (make it
-`admin`) and deleted again. `DARKROOM_BENCH_BACKLOG_MB` sets the backlog (2048).
+median of the repeats counts. All are warm: a first pass over the topic, into another table, is in no figure but that of
+memory. Spark does neither hash nor check what landing does. Processor seconds stand beside the wall's, for the machine
+may be shared. Topics are made for the purpose with this process's identity (make it `admin`) and deleted again.
+`DARKROOM_BENCH_BACKLOG_MB` sets the backlog (2048).
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,15 +22,12 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Literal
 
-import pyarrow as pa
 from confluent_kafka import Producer
 
 from benchmarks.figures import Figure, median, spread
 from resources.kafka import admin, ensure_topic, producer_config
-from resources.lake import CHECKPOINT_EVERY, Lake
 from resources.settings import Settings, load_settings
 from transforms.envelope import DataKey, Metadata, seal
-from transforms.tables import RAW_IMAGES
 
 PARTITIONS = 4
 REPEATS = 5
@@ -54,12 +51,11 @@ class Lane:
 def run() -> list[Figure]:
     """All figures of landing; takes some minutes, most of them to fill topics."""
     settings = load_settings()
-    figures = [
+    return [
         *_against_others(settings, "1 kB", 1_000, 300_000, 3),
         *_against_others(settings, "100 kB", 100_000, 5_000, 5),
         *_backlog(settings, int(os.environ.get("DARKROOM_BENCH_BACKLOG_MB", "2048"))),
     ]
-    return figures + _commits()
 
 
 def _against_others(settings: Settings, name: str, size: int, records: int, cpu_aim: float) -> list[Figure]:
@@ -137,52 +133,11 @@ def _us(lanes: list[Lane]) -> str:
 def _backlog(settings: Settings, megabytes: int) -> list[Figure]:
     records = megabytes * 10
     with _topic(settings, 100_000, records) as topic:
-        lane = _lane("land", settings, topic)
+        lane = _lane("land", settings, topic, "cold")
     if lane.records != records:
         raise RuntimeError(f"Landing read {lane.records} of {records} records: its memory is worth nothing.")
     detail = f"{megabytes:,} MB in 100 kB records, landed in {lane.seconds:.1f} s"
     return [Figure("peak memory of landing a backlog", lane.peak, "MB", 700, "at most", detail)]
-
-
-def _commits() -> list[Figure]:
-    """Processor time of a commit to a table with 1,000 commits against one with 10, as landing commits."""
-    with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as folder:
-        lake = Lake(folder)
-        handle = lake.ensure(RAW_IMAGES)
-        costs: list[float] = []
-        for number in range(1_010):
-            row = _row(number)
-            started = time.process_time()
-            before = handle.version()
-            lake.append(handle, RAW_IMAGES, row, {"bench": number})
-            if handle.version() // CHECKPOINT_EVERY != before // CHECKPOINT_EVERY:
-                handle = lake.open(RAW_IMAGES.name)
-            costs.append(time.process_time() - started)
-    # Means over twenty: a checkpoint falls to each of them once.
-    early, late = sum(costs[:20]) / 20, sum(costs[990:1_010]) / 20
-    detail = (
-        f"{early * 1e3:.1f} ms and {late * 1e3:.1f} ms of processor time; each the mean of 20, a checkpoint among them"
-    )
-    return [Figure("commit at 1,000 commits / at 10", late / early, "", 2, "at most", detail)]
-
-
-def _row(offset: int) -> pa.Table:
-    now = datetime.now(UTC)
-    record = {
-        "topic": "bench",
-        "topic_id": "AAAAAAAAQACAAAAAAAAAAA",
-        "partition": 0,
-        "offset": offset,
-        "timestamp": now,
-        "key": b"k",
-        "headers": None,
-        "payload": b"p" * 100,
-        "payload_sha256": b"s" * 32,
-        "origin_cluster": "bench",
-        "landed_at": now,
-        "day": now.date(),
-    }
-    return pa.Table.from_pylist([record], schema=RAW_IMAGES.schema)
 
 
 @contextmanager
@@ -233,12 +188,16 @@ def _sealed(size: int, number: int, day: date) -> tuple[str, list[tuple[str, byt
     return id, [*headers], value
 
 
-def _lane(lane: str, settings: Settings, topic: str) -> Lane:
+def _lane(lane: str, settings: Settings, topic: str, *more: str) -> Lane:
     """Run a lane in a process of its own."""
     with tempfile.TemporaryDirectory(prefix="darkroom-bench-") as folder:
         own = settings.model_copy(update={"topic": topic, "lake": folder})
         done = subprocess.run(
-            [sys.executable, "-m", *(["benchmarks._spark_stream"] if lane == "spark" else ["benchmarks._lanes", lane])],
+            [
+                sys.executable,
+                "-m",
+                *(["benchmarks._spark_stream"] if lane == "spark" else ["benchmarks._lanes", lane, *more]),
+            ],
             input=own.model_dump_json(),
             capture_output=True,
             text=True,

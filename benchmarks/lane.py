@@ -1,7 +1,10 @@
 """From an acknowledged upload to its row in processed_images, part by part, on the running stack; and `up` again.
 
 The parts are read from what each step wrote down itself: the acknowledgement here, the run's creation and start from
-Dagster, `landed_at` from bronze, `processed_at` from processed_images. All clocks are this machine's.
+Dagster, `landed_at` from bronze, `processed_at` from processed_images. All clocks are this machine's. Dagster's own
+share is what a run of the lane costs that finds nothing to do: CPU of the code server and all below it. As Dagster
+comes, each run's interpreter imports Dagster and the code location first; what that costs is measured beside, in a
+process that does nothing else.
 """
 
 from __future__ import annotations
@@ -9,7 +12,10 @@ from __future__ import annotations
 import io
 import os
 import ssl
+import subprocess
+import sys
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,15 +23,22 @@ from typing import Any
 import httpx
 import numpy as np
 import polars as pl
+import psutil
 from deltalake import DeltaTable
 from PIL import Image
 
+from benchmarks._cpu import family_cpu
 from benchmarks._stack import darkroom, status
 from benchmarks.figures import Figure, median, spread
+from cli.dagster_api import DagsterApi
+from cli.dagster_runs import dagster_of
+from stack.run_server import PRELOADED
 from stack.signing import owner_client
 
 REPEATS = 5
 DEADLINE_SECONDS = 120.0
+IDLE_SECONDS = 2.0
+"""After a run's end, until its process is gone and its time counted."""
 RUNS = """
 query { runsOrError(filter: {pipelineName: "live_images"}, limit: 5) {
   ... on Runs { results { runId creationTime startTime endTime } } } }
@@ -55,7 +68,39 @@ def run() -> list[Figure]:
         "  until it is developed": [trip.developed - trip.landed for trip in trips],
     }
     figures += [Figure(name, median(values), "s", None, detail=spread(values)) for name, values in parts.items()]
-    return [*figures, *_second_up(home)]
+    return [*figures, *_dagsters_share(home), *_second_up(home)]
+
+
+def _dagsters_share(home: Path) -> list[Figure]:
+    server = psutil.Process(status(home)["services"]["code-server"]["pid"])
+    with closing(dagster_of(home)) as dagster:
+        _idle_run(dagster)  # the first one begins the process that the others are forked from
+        runs, imports = [], []
+        for _ in range(REPEATS):
+            before = family_cpu(server)
+            _idle_run(dagster)
+            runs.append(family_cpu(server) - before)
+            imports.append(_importing())
+    how = f"{median(runs):.2f} CPU-s a run ({spread(runs)}), and {median(imports):.2f} of imports ({spread(imports)})"
+    ratio = (median(runs) + median(imports)) / median(runs)
+    return [Figure("a run that imports everything anew / a run, CPU", ratio, "", 2, detail=how)]
+
+
+def _idle_run(dagster: DagsterApi) -> None:
+    run, deadline = dagster.launch("live_images", {}), time.monotonic() + DEADLINE_SECONDS
+    while not dagster.run(run).finished:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"Run {run} did not end within {DEADLINE_SECONDS:.0f} s; see `darkroom logs daemon`.")
+        time.sleep(0.25)
+    time.sleep(IDLE_SECONDS)
+
+
+def _importing() -> float:
+    code = f"import {', '.join(PRELOADED)}, platform_assets.definitions"
+    before = os.times()
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, cwd=Path(__file__).parents[1])
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
 
 
 def _trip(home: Path) -> Trip:

@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from resources.lake import Lake
+from resources.lake_log import file_table
 from transforms.arrow_arrays import fixed_array, integers, places_of
 from transforms.landing_protocol import Position
 from transforms.tables import RAW_IMAGES, TableSpec
@@ -169,7 +170,7 @@ class _Pending:
 def _groups(table: DeltaTable, files: _Files, wanted: Wanted) -> Iterator[_Group]:
     """Row groups that may hold a wanted row."""
     ends = [f"{bound}.{name}" for bound in ("min", "max") for name in _ORIGIN]
-    actions = pa.table(table.get_add_actions(flatten=True))
+    actions = file_table(table)
     names = [name for name in ("path", "partition.day", *ends) if name in actions.column_names]
     for action in actions.select(names).to_pylist():
         bounds = {name: (action.get(f"min.{name}"), action.get(f"max.{name}")) for name in _ORIGIN}

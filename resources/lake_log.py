@@ -10,9 +10,15 @@ import pyarrow.fs
 from deltalake import DeltaTable
 
 
-def files_of(handle: DeltaTable) -> list[dict[str, Any]]:
+def file_table(handle: DeltaTable) -> pa.Table:
     """The files of this snapshot, as the log tells of them: `path`, `num_records`, `partition.NAME`, `min.NAME`..."""
-    return pa.table(handle.get_add_actions(flatten=True)).to_pylist()
+    # Not `pa.table`, which imports pandas to ask whether it was given a frame of it: half a second of a small run.
+    return pa.RecordBatchReader.from_stream(handle.get_add_actions(flatten=True)).read_all()
+
+
+def files_of(handle: DeltaTable) -> list[dict[str, Any]]:
+    """The rows of `file_table`."""
+    return file_table(handle).to_pylist()
 
 
 def names_file(filesystem: pyarrow.fs.FileSystem, folder: str, after: int, file: str) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import getpass
 import os
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
 
@@ -371,12 +372,17 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
         raise SettingsError(
             f"DARKROOM_CONFIG names {path}, and there is no such file. Write it, or unset DARKROOM_CONFIG."
         )
-    config = cast("SettingsConfigDict", {**Settings.model_config, "toml_file": path if path.is_file() else None})
-    configured = type("Settings", (Settings,), {"model_config": config, "__module__": __name__})
     try:
-        return configured(**dict(overrides or {}))
+        return (_reading(path) if path.is_file() else Settings)(**dict(overrides or {}))
     except ValidationError as error:
         raise SettingsError(_explain(error, path)) from None
+
+
+@cache
+def _reading(path: Path) -> type[Settings]:
+    """Settings that look into a file too. Kept, for pydantic takes a tenth of a second to make a class."""
+    config = cast("SettingsConfigDict", {**Settings.model_config, "toml_file": path})
+    return type("Settings", (Settings,), {"model_config": config, "__module__": __name__})
 
 
 def _explain(error: ValidationError, path: Path) -> str:

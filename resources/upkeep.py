@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
     from resources.lake import Lake
 
-TARGET_BYTES = 64 * 1024 * 1024
-"""Files are joined up to this size: large enough to be few, small enough to be read in bounded memory."""
+TARGET_BYTES = 256 * 1024 * 1024
+"""Files are joined up to this size, which Databricks takes for tables under 2.5 TB too. Memory does not hang on it, for
+readers have a row group in memory; an erasure writes a file of this size anew."""
 
 ROW_GROUP_BYTES = 8 * 1024 * 1024
 KEEP_HOURS = 24
@@ -107,10 +108,11 @@ def maintain(
 
 def contents(handle: DeltaTable) -> tuple[int, int, int]:
     """Files, bytes and rows of the handle's version, from the log alone."""
-    import pyarrow as pa
     import pyarrow.compute as pc
 
-    actions = pa.table(handle.get_add_actions(flatten=True))
+    from resources.lake_log import file_table
+
+    actions = file_table(handle)
     if actions.num_rows == 0:
         return 0, 0, 0
     size, rows = (pc.call_function("sum", [actions[name]]).as_py() or 0 for name in ("size_bytes", "num_records"))

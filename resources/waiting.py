@@ -14,6 +14,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from resources.lake import Lake
+from resources.lake_log import file_table
 from transforms.landing_protocol import Position
 
 
@@ -25,7 +26,7 @@ def landed_positions(lake: Lake, bronze: DeltaTable) -> dict[Position, int]:
 
 def _sources(bronze: DeltaTable) -> set[Position]:
     """Partitions that bronze holds rows of; perhaps some more, where a file's statistics span several."""
-    files = pa.table(bronze.get_add_actions(flatten=True))
+    files = file_table(bronze)
     names = ("topic", "topic_id", "partition")
     ends = [f"{end}.{name}" for name in names for end in ("min", "max")]
     told = files.select(ends) if set(ends) <= set(files.column_names) else None

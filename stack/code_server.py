@@ -1,6 +1,6 @@
 """Starts the one shared code server, and first ends what the last one left: `python -m stack.code_server`.
 
-A run's worker is a child of the code server. When both are killed, nobody is left to say that the run ended: Dagster
+A run's worker descends from the code server. When both are killed, nobody is left to say that the run ended: Dagster
 has no worker check for its default launcher, and the run would stay STARTED, in the way of every later one. So each
 start of a code server begins by failing the runs whose process is gone. Usually there are none, which one query of
 PostgreSQL tells; Dagster itself is loaded for it only when there are, or when its tables or pools must first be made.
@@ -50,7 +50,7 @@ def needs_a_look(dsn: str) -> bool:
 
 
 def main() -> None:
-    """Look after the last code server's runs, then become Dagster's code server."""
+    """Look after the last code server's runs, then become the code server (stack/run_server.py)."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--socket", type=Path, required=True)
     parser.add_argument("--module", default="platform_assets.definitions")
@@ -64,7 +64,7 @@ def main() -> None:
         subprocess.run([sys.executable, "-m", "stack.dead_runs"], check=True)
     # A socket file that a killed server left would keep this one from listening.
     arguments.socket.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "dagster", "api", "grpc", "--socket", str(arguments.socket)]
+    command = [sys.executable, "-m", "stack.run_server", "--socket", str(arguments.socket)]
     # Without --heartbeat it lives until it is told to end. Runs are started by this very Python.
     options = ["--module-name", arguments.module, "--use-python-environment-entry-point", "--location-name", "darkroom"]
     os.execv(sys.executable, [*command, *options])  # noqa: S606

@@ -29,20 +29,24 @@ def instance(layout: Layout, state: StackState) -> dict[str, Any]:
     compute = layout.dagster / "compute"
     return {
         "storage": {
-            "postgres": {
-                "postgres_db": {
-                    "scheme": "postgresql+psycopg2",
-                    "hostname": "127.0.0.1",
-                    "port": state.ports["postgres"],
-                    "username": "dagster",
-                    "db_name": DAGSTER_DATABASE,
-                    "params": {
-                        "sslmode": "verify-full",
-                        "sslrootcert": str(layout.ca),
-                        "sslcert": str(layout.certificate("dagster")),
-                        "sslkey": str(layout.key("dagster")),
-                    },
-                }
+            "custom": {
+                "module": "stack.dagster_storage",
+                "class": "PooledPostgresStorage",
+                "config": {
+                    "postgres_db": {
+                        "scheme": "postgresql+psycopg2",
+                        "hostname": "127.0.0.1",
+                        "port": state.ports["postgres"],
+                        "username": "dagster",
+                        "db_name": DAGSTER_DATABASE,
+                        "params": {
+                            "sslmode": "verify-full",
+                            "sslrootcert": str(layout.ca),
+                            "sslcert": str(layout.certificate("dagster")),
+                            "sslkey": str(layout.key("dagster")),
+                        },
+                    }
+                },
             }
         },
         "run_coordinator": {"module": "dagster._core.run_coordinator", "class": "DefaultRunCoordinator"},

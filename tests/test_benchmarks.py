@@ -41,7 +41,9 @@ def test_a_page_takes_each_benchmark_s_figures_in_its_own_place_and_keeps_what_p
 def test_developing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(developing, "ROUNDS", 1)
     monkeypatch.setattr(developing, "IMAGES", 2)
-    assert all(figure.value > 0 for figure in developing.run())
+    *speeds, quality = developing.run()
+    assert all(figure.value > 0 for figure in speeds)
+    assert quality.unit == "dB" and abs(quality.value) < 6, "thumbnails of the same picture"
 
 
 def test_training_and_naming_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:

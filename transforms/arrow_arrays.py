@@ -13,10 +13,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 
-def binary_array(values: Sequence[bytes | None]) -> pa.Array:
-    """Binary array of bytes and nulls."""
+def binary_array(values: Sequence[bytes | None], together: bytes | None = None) -> pa.Array:
+    """Binary array of bytes and nulls; `together` are the values joined, where the caller has them so already."""
     sizes = np.array([-1 if value is None else len(value) for value in values], dtype=np.int64)
-    return binary_over(b"".join(filter(None, values)), sizes)
+    return binary_over(joined(values) if together is None else together, sizes)
+
+
+def joined(values: Sequence[bytes | None]) -> bytes:
+    """All values one after the other; nulls are nothing."""
+    try:
+        return b"".join(values)  # type: ignore[arg-type]
+    except TypeError:
+        return b"".join(filter(None, values))
 
 
 def binary_over(memory: bytes | bytearray, sizes: np.ndarray) -> pa.Array:
@@ -26,13 +34,13 @@ def binary_over(memory: bytes | bytearray, sizes: np.ndarray) -> pa.Array:
     return pa.Array.from_buffers(pa.binary(), len(sizes), [valid, pa.py_buffer(offsets), buffer], null_count=nulls)
 
 
-def text_array(values: Sequence[str]) -> pa.Array:
-    """String array of texts."""
-    joined = "".join(values)
-    encoded: Iterable[str | bytes] = values if joined.isascii() else [value.encode() for value in values]
+def text_array(values: Sequence[str], together: str | None = None) -> pa.Array:
+    """String array of texts; `together` are the texts joined, where the caller has them so already."""
+    text = "".join(values) if together is None else together
+    encoded: Iterable[str | bytes] = values if text.isascii() else [value.encode() for value in values]
     sizes = np.fromiter(map(len, encoded), dtype=np.int64, count=len(values))
     offsets, _, _ = offsets_and_validity(sizes)
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(joined.encode())]
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(text.encode())]
     return pa.Array.from_buffers(pa.string(), len(values), buffers, null_count=0)
 
 

@@ -106,9 +106,9 @@ def recompute(
 
 def rows_by_day(handle: "DeltaTable") -> Counter[date]:
     """Rows of each day in the handle's version, from the log alone."""
-    import pyarrow as pa
+    from resources.lake_log import file_table
 
-    files = pa.table(handle.get_add_actions(flatten=True))
+    files = file_table(handle)
     counts: Counter[date] = Counter()
     for file in files.select(["partition.day", "num_records"]).to_pylist() if files.num_rows else ():
         counts[file["partition.day"]] += file["num_records"]

@@ -8,6 +8,7 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tests.soak import links
 from tests.soak.leaders import strike_leaders
 from tests.soak.report import put_into, table
 from tests.soak.siege import fresh_seed, soak
@@ -22,6 +23,8 @@ def main() -> int:
     asked = parser.parse_args()
     if asked.minutes < 1:
         parser.error("--minutes: at least 1, for the first strike comes after 10 s and none in the last 30")
+    if not links.own_network() and links.can_be_had():
+        return links.again_in_own_network()
     seed = fresh_seed() if asked.seed is None else asked.seed
     outcome = soak(asked.minutes, seed, _say)
     _say("three brokers: leaders are killed")

@@ -57,6 +57,10 @@ class Brokers:
         """All of them, for good."""
         self.kill(*self._running)
 
+    def ports_of(self, number: int) -> list[int]:
+        """Where a broker listens, to clients and to the other brokers."""
+        return [self._ports[f"{kind}{number}"] for kind in ("client", "controller")]
+
     def leaders(self, topic: str) -> dict[int, int]:
         """The broker that leads each partition."""
         return {partition: leader for partition, (leader, _) in self._partitions(topic).items()}

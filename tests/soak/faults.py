@@ -23,7 +23,10 @@ from cli.hostile import hostile_kinds
 from resources.kafka import client_config, producer_config
 from resources.key_life import KeyLife
 from services.recogniser.consuming import group_config
+from stack.state import load_state
 from tests.live_stack import LiveStack
+from tests.run_workers import run_workers
+from tests.soak import links
 from tests.soak.plan import Card
 
 MEBIBYTE = 1024 * 1024
@@ -54,7 +57,7 @@ def killed(scene: Scene, victim: str) -> Iterator[None]:
 def killed_run(scene: Scene, victim: str) -> Iterator[None]:
     """kill -9 of the process of a run in progress, where there is one."""
     with suppress(psutil.Error, AssertionError):
-        for worker in psutil.Process(scene.stack.pid("code-server")).children():
+        for worker in run_workers(psutil.Process(scene.stack.pid("code-server"))):
             worker.kill()
     yield
 
@@ -118,6 +121,20 @@ def disk_full(scene: Scene, victim: str) -> Iterator[None]:
 
 
 @contextmanager
+def link_cut(scene: Scene, victim: str) -> Iterator[None]:
+    """Nothing arrives at a server's port: who is connected waits, and who connects does too."""
+    with links.cut([load_state(scene.stack.home).ports[victim]]):
+        yield
+
+
+@contextmanager
+def link_slow(scene: Scene, victim: str) -> Iterator[None]:
+    """What arrives at a server's port trickles, and the rest is lost on the way."""
+    with links.slow([load_state(scene.stack.home).ports[victim]]):
+        yield
+
+
+@contextmanager
 def poison(scene: Scene, victim: str) -> Iterator[None]:
     """Hostile files and records by the hundred, straight into the topic of images."""
     settings = scene.stack.settings("operator")
@@ -163,6 +180,8 @@ FAULTS: dict[str, Fault] = {
     "away": away,
     "keys switched off": keys_off,
     "disk full": disk_full,
+    "link cut": link_cut,
+    "link slow": link_slow,
     "poison storm": poison,
     "rebalance storm": rebalancing,
     "ten times the partitions": more_partitions,
@@ -173,13 +192,16 @@ KILLED = (
 )
 STOPPED = ("kafka", "code-server", "daemon", "gateway", "uploads-1", "streams-1", "recogniser", "mlflow", "directory")
 AWAY = ("postgres", "kafka", "directory", "mlflow")
+CUT = ("kafka", "postgres", "directory", "mlflow", "gateway", "uploads-1")
+SLOW = ("kafka", "postgres", "uploads-1")
 
 
-def deck(*, disk: bool) -> list[Card]:
+def deck(*, disk: bool, network: bool) -> list[Card]:
     """Every fault that can be had.
 
     Args:
         disk: whether there is a disk that may be filled.
+        network: whether there is a network whose links may be cut.
     """
     cards = [Card("kill -9", name) for name in KILLED]
     cards += [Card("kill -9 of a run", "whatever it does")] * 3
@@ -188,4 +210,7 @@ def deck(*, disk: bool) -> list[Card]:
     cards += [Card("keys switched off", "the customer-managed key", (5.0, 15.0))]
     cards += [Card("poison storm", "the topic of images"), Card("rebalance storm", "the recogniser's group")]
     cards += [Card("ten times the partitions", "the topic of images", once=True)]
+    if network:
+        cards += [Card("link cut", name, (3.0, 35.0)) for name in CUT]
+        cards += [Card("link slow", name, (5.0, 20.0)) for name in SLOW]
     return cards + ([Card("disk full", "topics, tables, keys and logs", (3.0, 12.0))] if disk else [])

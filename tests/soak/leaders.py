@@ -1,4 +1,5 @@
-"""The leader of a partition is killed, again and again, under a producer and a lander: what three brokers promise.
+"""The leader of a partition is killed or cut off, again and again, under a producer and a lander: what three brokers
+promise.
 
 A record is acknowledged when two of three brokers have it. So the loss of one loses nothing, and where two are away
 nothing is acknowledged at all: what was told before stands, and what is asked meanwhile is refused.
@@ -22,6 +23,7 @@ from resources.kafka import ensure_topic, producer_config, watermarks
 from resources.lake import open_lake
 from resources.landing import Lander
 from tests.services.live import until
+from tests.soak import links
 from tests.soak.brokers import NUMBERS, Brokers
 from tests.system.history import RAW, read
 
@@ -29,12 +31,17 @@ PARTITIONS = 3
 AWAY_SECONDS = (3.0, 8.0)
 """How long a broker stays dead: past the time after which another leads."""
 
+CUT_SECONDS = (8.0, 45.0)
+"""Beyond the half minute after which a leader no longer waits for those who do not copy."""
+
 
 @dataclass
 class Outcome:
     """What was told, and what became of it; `broken` are sentences, empty is what is hoped for."""
 
     kills: int = 0
+    cut_off: int = 0
+    """Times that nothing arrived at a leader, neither from clients nor from the other brokers."""
     quorums_lost: int = 0
     """Times that two of three were away at once."""
     led_anew: int = 0
@@ -123,8 +130,9 @@ class Landing(threading.Thread):
         assert not self.is_alive(), "landing did not end within two minutes"
 
 
-def strike_leaders(folder: Path, kills: int, seed: int, say: Callable[[str], None]) -> Outcome:
-    """Kill leaders so many times, every third time with a second broker; then compare.
+def strike_leaders(folder: Path, strikes: int, seed: int, say: Callable[[str], None]) -> Outcome:
+    """Strike leaders so many times, then compare: in turn one is killed, one cut off (killed too where no link can be
+    cut), and one killed with a second broker.
 
     Args:
         folder: an empty one, for brokers and lake.
@@ -142,10 +150,17 @@ def strike_leaders(folder: Path, kills: int, seed: int, say: Callable[[str], Non
         sender.start()
         landing.start()
         try:
-            for strike in range(1, kills + 1):
+            for strike in range(1, strikes + 1):
                 time.sleep(chosen.uniform(1, 3))
                 partition = chosen.randrange(PARTITIONS)
                 leader = brokers.leaders(topic)[partition]
+                if strike % 3 == 2 and links.own_network():
+                    say(f"nothing arrives at {leader}, who leads partition {partition}")
+                    with links.cut(brokers.ports_of(leader)):
+                        time.sleep(chosen.uniform(*CUT_SECONDS))
+                    outcome.cut_off += 1
+                    brokers.wait_in_sync(topic)
+                    continue
                 others = [number for number in NUMBERS if number != leader]
                 struck = [leader, chosen.choice(others)] if strike % 3 == 0 else [leader]
                 say(f"kill -9 of {' and '.join(map(str, struck))}, who led partition {partition}")

@@ -39,6 +39,7 @@ def table(outcome: Outcome, brokers: leaders.Outcome) -> Iterator[str]:
     yield "| three brokers, of which two have what is acknowledged | value |"
     yield "| --- | --- |"
     yield f"| brokers killed, one of them a leader each time | {brokers.kills} |"
+    yield f"| times that nothing arrived at a leader for a while | {brokers.cut_off} |"
     yield f"| times that two were dead at once, and nothing was acknowledged | {brokers.quorums_lost} |"
     yield f"| records acknowledged | {len(brokers.acknowledged):,} |"
     yield f"| given up by the producer, to be sent again | {brokers.refused.total():,} |"

@@ -18,6 +18,7 @@ from cli.settle import wait_until_settled
 from resources.kafka import watermarks
 from stack.people import person_dsn
 from tests.live_stack import LiveStack, run_darkroom, tear_down
+from tests.soak import links
 from tests.soak.checking import unjudged, wrong_items
 from tests.soak.faults import FAULTS, Scene, deck, mounted_at
 from tests.soak.plan import Strike, plan
@@ -89,7 +90,9 @@ def soak(minutes: float, seed: int, say: Say) -> Outcome:
     with soaked_stack() as scene:
         if scene.disk is None:
             say("no file system of its own could be mounted: the disk is not filled")
-        strikes = plan(seed, minutes * 60, deck(disk=scene.disk is not None))
+        if not links.own_network():
+            say("no network of its own could be had (it takes root, iproute2 and nftables): no link is cut")
+        strikes = plan(seed, minutes * 60, deck(disk=scene.disk is not None, network=links.own_network()))
         say(f"seed {seed}: {len(strikes)} strikes in {minutes:g} minutes")
         return _Siege(scene, Outcome(seed, minutes, strikes), say).run()
 

@@ -17,8 +17,9 @@ DECK = [Card("a", "x"), Card("b", "y", (5.0, 9.0)), Card("c", "z", once=True)]
 
 
 def test_the_same_seed_gives_the_same_plan_and_another_another() -> None:
-    assert plan(7, 1800, deck(disk=True)) == plan(7, 1800, deck(disk=True))
-    assert plan(7, 1800, deck(disk=True)) != plan(8, 1800, deck(disk=True))
+    cards = deck(disk=True, network=True)
+    assert plan(7, 1800, cards) == plan(7, 1800, deck(disk=True, network=True))
+    assert plan(7, 1800, cards) != plan(8, 1800, cards)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -35,16 +36,20 @@ def test_each_fault_comes_before_any_comes_twice_and_one_at_a_time(seed: int) ->
 
 
 def test_half_an_hour_strikes_dozens_of_times_with_everything() -> None:
-    cards = deck(disk=True)
+    cards = deck(disk=True, network=True)
     strikes = plan(1, 1800, cards)
     assert {one.card for one in strikes} == set(cards)
     assert by_kind(strikes)["kill -9"] >= 24, "dozens"
 
 
-def test_every_card_has_its_fault_and_the_disk_is_filled_only_where_there_is_one() -> None:
-    assert {card.kind for card in deck(disk=True)} == set(FAULTS)
-    assert {card.kind for card in deck(disk=False)} == set(FAULTS) - {"disk full"}
-    assert len(deck(disk=False)) > len(KILLED) + len(STOPPED) + len(AWAY)
+def test_every_card_has_its_fault_and_disk_and_links_are_struck_only_where_there_are_some() -> None:
+    assert {card.kind for card in deck(disk=True, network=True)} == set(FAULTS)
+    assert {card.kind for card in deck(disk=False, network=False)} == set(FAULTS) - {
+        "disk full",
+        "link cut",
+        "link slow",
+    }
+    assert len(deck(disk=False, network=False)) > len(KILLED) + len(STOPPED) + len(AWAY)
 
 
 def test_no_time_and_no_fault_are_said() -> None:

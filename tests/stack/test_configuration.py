@@ -77,7 +77,7 @@ def test_every_listener_of_the_broker_is_tls_with_the_client_known():
 
 
 def test_dagster_speaks_to_postgresql_by_the_driver_it_knows():
-    database = instance(Layout(AWKWARD), state_at(AWKWARD))["storage"]["postgres"]["postgres_db"]
+    database = instance(Layout(AWKWARD), state_at(AWKWARD))["storage"]["custom"]["config"]["postgres_db"]
     assert database["scheme"] == "postgresql+psycopg2"
     assert "password" not in database
     assert database["params"]["sslmode"] == "verify-full"

@@ -24,6 +24,7 @@ from cli.settle import wait_until_settled
 from resources.kafka import watermarks
 from resources.lake import open_lake
 from tests.live_stack import LiveStack
+from tests.run_workers import run_workers
 from tests.system.history import History, Sender, violations
 from transforms.envelope import NONCE_BYTES, EnvelopeError, clear_of
 from transforms.retention import BRONZE
@@ -39,13 +40,13 @@ ANSWER_SECONDS = 45.0
 
 
 def _run_worker(stack: LiveStack, seconds: float = 90) -> psutil.Process:
-    """The process of a run in progress, waited for: a child of the code server that exists only while a run does."""
+    """The process of a run in progress, waited for."""
     server = psutil.Process(stack.pid("code-server"))
     dagster = stack.dagster()
     deadline = time.monotonic() + seconds
     try:
         while time.monotonic() < deadline:
-            workers = server.children()
+            workers = run_workers(server)
             if workers and any(run.status == "STARTED" for run in dagster.unfinished()):
                 return max(workers, key=lambda child: child.create_time())
             time.sleep(0.1)

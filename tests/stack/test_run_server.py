@@ -1,0 +1,72 @@
+"""Runs begin warm: each is a process of its own, forked from one that has imported the code location."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = """
+import json, os, sys, threading
+from stack.run_server import warm
+from tests.stack import warm_location
+
+class Plain:
+    def __init__(self):
+        self._mp_ctx = None
+
+def main():
+    server = warm(Plain, "tests.stack.warm_location")()
+    told = []
+    for _ in range(2):
+        queue = server._mp_ctx.Queue()
+        process = server._mp_ctx.Process(target=warm_location.tell, args=[queue])
+        process.start()
+        told.append(queue.get(timeout=60))
+        process.join(60)
+    print(json.dumps({"own": os.getpid(), "told": told}))
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    script = tmp_path_factory.mktemp("warm") / "server.py"
+    script.write_text(SCRIPT)
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    return json.loads(done.stdout)
+
+
+def test_each_run_has_a_process_of_its_own_whose_parent_has_imported_everything_once(told) -> None:
+    first, second = told["told"]
+    assert len({told["own"], first["pid"], second["pid"]}) == 3
+    assert first["parent"] == second["parent"] != told["own"]
+    assert first["imported_by"] == second["imported_by"] == first["parent"], "the parent imported it, for both"
+
+
+def test_the_process_that_forks_has_no_thread_that_could_hold_a_lock_of_a_runs(told) -> None:
+    # jemalloc, which polars brings, takes its own locks around a fork; OpenBLAS ends its threads before one.
+    for one in told["told"]:
+        assert [name for name in one["threads_of_parent"] if name != "jemalloc_bg_thd"] == ["python"]
+
+
+def test_dagster_takes_its_processes_from_where_they_are_replaced() -> None:
+    from dagster._grpc import server
+
+    assert "_mp_ctx.Process(" in Path(server.__file__).read_text(), (
+        "Dagster starts runs otherwise now: stack/run_server.py has no effect, and each run imports everything again"
+    )
