@@ -49,12 +49,14 @@ def land(settings: Settings) -> int:
 
 
 def peak_mib(pid: int | None = None) -> int:
-    """Most memory that a process had resident, in MiB (Linux); this one's unless another is named.
+    """Most memory that a process had resident, in MiB (Linux), 0 of one that has ended; this one's unless another is
+    named.
 
     Not `ru_maxrss`: that begins with the peak of the process which started this one.
     """
     status = Path(f"/proc/{pid or 'self'}/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) // 1024
+    _, told, rest = status.partition("VmHWM:")
+    return int(rest.split()[0]) // 1024 if told else 0
 
 
 def main() -> None:

@@ -108,24 +108,14 @@ def _storage(folder: Path) -> list[Figure]:
 
 
 def _starts(folder: Path) -> list[Figure]:
-    settings, lake = house(folder / "starts")
-    lake.append(lake.ensure(RAW_IMAGES), RAW_IMAGES, bronze_rows([("i", [], b"p")], 0), {"bench": 1})
+    settings = _one_row(folder / "starts")
     own = folder / "starts" / "plain.conf"
     own.write_text(f"{(settings.spark_properties or own).read_text()}spark.driver.extraJavaOptions -Dbench=plain\n")
     ways = {"plain": settings.model_copy(update={"spark_properties": own}), "ours": settings}
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for _ in range(STARTS):
         for name, given in ways.items():
-            done = subprocess.run(
-                [sys.executable, "-m", "benchmarks._spark_start"],
-                input=given.model_dump_json(),
-                capture_output=True,
-                text=True,
-                check=True,
-                cwd=Path(__file__).parents[1],
-            )
-            wall, cpu = map(float, done.stdout.split()[-2:])
-            found[name].append((wall, cpu))
+            found[name].append(_started(given))
     wall, cpu = ({name: median([one[at] for one in runs]) for name, runs in found.items()} for at in (0, 1))
     ours = spread([one for _, one in found["ours"]])
     kept = "with its archive of classes" if class_archive(settings).is_file() else "WITHOUT its archive of classes"
@@ -143,6 +133,26 @@ def _starts(folder: Path) -> list[Figure]:
             detail=f"{wall['plain']:.1f} and {wall['ours']:.1f} s",
         ),
     ]
+
+
+def _one_row(folder: Path) -> Settings:
+    settings, lake = house(folder)
+    lake.append(lake.ensure(RAW_IMAGES), RAW_IMAGES, bronze_rows([("i", [], b"p")], 0), {"bench": 1})
+    return settings
+
+
+def _started(given: Settings) -> tuple[float, float]:
+    """Wall and Java's CPU seconds of a new session, until it has read its first row."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks._spark_start"],
+        input=given.model_dump_json(),
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[1],
+    )
+    wall, cpu = map(float, done.stdout.split()[-2:])
+    return wall, cpu
 
 
 def _twin(folder: Path, settings: Settings) -> Lake:

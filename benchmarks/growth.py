@@ -8,6 +8,7 @@ The picture: ![cost by size](growth.svg)
 
 from __future__ import annotations
 
+import base64
 import secrets
 import tempfile
 import time
@@ -132,7 +133,7 @@ def _opened(folder: Path) -> Curve:
 
 
 def _developed(folder: Path) -> Curve:
-    curve = {}
+    curve, pictures = {}, small_photographs()
     for size in SIZES:
         settings, lake = house(folder / str(size))
         _old_files(lake, RAW_IMAGES, size)
@@ -141,7 +142,7 @@ def _developed(folder: Path) -> Curve:
             develop_all(settings, lake, pool)
             costs = []
             for number in range(3):
-                records = sealed_records(settings, small_photographs(), NEW_IMAGES)
+                records = sealed_records(settings, pictures, NEW_IMAGES)
                 land_sealed(lake, records, number * NEW_IMAGES)
                 costs.append(_cpu(lambda settings=settings, lake=lake, pool=pool: develop_all(settings, lake, pool)))
         curve[size] = median(costs)
@@ -154,7 +155,7 @@ def _asked(folder: Path) -> Curve:
         settings, lake = house(folder / str(size))
         _old_files(lake, PROCESSED_IMAGES, size)
         lake.append(lake.ensure(PROCESSED_IMAGES), PROCESSED_IMAGES, rows_of(PROCESSED_IMAGES, today, 10), {"now": 1})
-        rows = LakeRows(settings, PROCESSED_IMAGES, ["id", "format"])
+        rows = LakeRows(settings, PROCESSED_IMAGES, ["id", "day"])
         assert len(rows.find(f"{3:026d}", today)) == 1
         curve[size] = _median(lambda rows=rows: rows.find(f"{3:026d}", today))
     return curve
@@ -241,7 +242,7 @@ def _today() -> date:
 
 
 def _somebody() -> str:
-    return secrets.token_hex(8)
+    return base64.b32encode(secrets.token_bytes(10)).decode().lower()
 
 
 def _median(work: Callable[[], object], times: int = 0) -> float:

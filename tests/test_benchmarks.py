@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from pathlib import Path
 
 import pytest
 
 import benchmarks
-from benchmarks import _items, compute, developing, dimension, landing, lane, learning, recogniser, scd2, signin
+from benchmarks import _items, compute, developing, dimension, growth, landing, lane, learning, recogniser, scd2, signin
 from benchmarks.figures import Figure, print_table
 from benchmarks.page import put_between, put_section
 from tests.live_stack import LiveStack
@@ -68,19 +69,24 @@ def test_the_dimension_is_measured_beside_merge(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.slow
-def test_backends_growth_and_storage_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, size in {
-        "IMAGES": 30,
-        "NEW": 5,
-        "FILES": (3, 6),
-        "APPENDS": 1,
-        "APPEND_BYTES": 500_000,
-        "STARTS": 1,
-    }.items():
+def test_backends_storage_and_a_sessions_start_are_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, size in {"IMAGES": 30, "NEW": 5, "APPENDS": 1, "APPEND_BYTES": 500_000}.items():
         monkeypatch.setattr(compute, name, size)
-    figures = compute.run()
+    figures = [*compute._backends(tmp_path), *compute._storage(tmp_path)]
     assert all(figure.value > 0 for figure in figures)
     assert [figure.name for figure in figures if "S3" in figure.name]
+    # Ours alone: Java as it comes takes a minute to start.
+    assert all(seconds > 0 for seconds in compute._started(compute._one_row(tmp_path / "starts")))
+
+
+def test_growth_is_measured_and_drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, size in {"SIZES": (1, 3), "ASKED": 2, "NEW_IMAGES": 2, "ITEMS": 3}.items():
+        monkeypatch.setattr(growth, name, size)
+    figures = growth.run()
+    assert all(cost > 0 for figure in figures for _, cost in figure.series)
+    assert {tuple(size for size, _ in figure.series) for figure in figures} == {(1, 3)}
+    growth.draw(figures, tmp_path)
+    assert all(figure.name in (tmp_path / "growth.svg").read_text() for figure in figures)
 
 
 def few_items(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,6 +108,13 @@ def test_signing_in_is_measured_beside_the_directory_alone(stack: LiveStack, mon
     monkeypatch.setattr(signin, "ROUNDS", 2)
     monkeypatch.setenv("DARKROOM_HOME", str(stack.home))
     assert all(figure.value > 0 for figure in signin.run())
+
+
+@pytest.mark.stack
+def test_dagsters_share_of_a_run_is_measured(stack: LiveStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane, "REPEATS", 1)
+    (figure,) = lane._dagsters_share(stack.home)
+    assert figure.value > 1
 
 
 @pytest.mark.stack
