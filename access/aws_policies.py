@@ -15,7 +15,6 @@ from typing import Any
 
 from access.policy import Identity, Policy
 
-PLACEHOLDERS = ("lake_bucket", "lake_prefix", "lake_kms_key", "keys_bucket", "keys_prefix", "keys_kms_key")
 KMS_PLATFORM = "darkroom key 1"
 """What every call to KMS says of itself, as its encryption context."""
 _OBJECTS = {

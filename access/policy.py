@@ -251,11 +251,6 @@ class Policy(_Model):
         return sha256(self.model_dump_json(by_alias=True).encode()).hexdigest()[:16]
 
     @property
-    def stream_groups(self) -> dict[str, Group]:
-        """The groups with rights on topics, by name."""
-        return {name: group for name, group in self.groups.items() if group.kafka}
-
-    @property
     def database_groups(self) -> dict[str, Group]:
         """The groups that are roles of the database, by name."""
         return {name: group for name, group in self.groups.items() if group.postgres}

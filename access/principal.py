@@ -6,7 +6,13 @@ may do; that is the policy's.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+PERSON_NAME = re.compile(r"[a-z][a-z0-9._-]{0,62}")
+"""A person's name that means the same in the directory, in PostgreSQL and in Kafka. A company's directory may have
+others, who sign in as well; a login of the database they cannot have."""
+PERSON_NAME_SAID = "1 to 63 characters of a-z, 0-9, '.', '_' and '-', a letter first"
 
 RESERVED_SUBJECTS = frozenset(
     {

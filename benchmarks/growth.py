@@ -28,7 +28,8 @@ from benchmarks.figures import Figure, median, shown
 from resources.decoding import DecodePool
 from resources.event_log import open_log
 from resources.keys import open_key_store
-from resources.lake import CHECKPOINT_EVERY, Lake
+from resources.lake import Lake
+from resources.lake_commits import CHECKPOINT_EVERY
 from resources.settings import Settings
 from resources.upkeep import maintain
 from resources.version_table import VersionTable

@@ -25,6 +25,7 @@ from benchmarks._rows import rows_of
 from benchmarks.figures import Figure, median, spread
 from resources.keys import open_key_store
 from resources.lake import open_lake
+from resources.purge_kafka import first_to_stay
 from resources.purging import Purge
 from resources.settings import Settings
 from resources.upkeep import maintain
@@ -139,7 +140,7 @@ class _OfTables(Purge):
     """Tables, files and keys; of broker and database only the look at what may go there."""
 
     def _purge_kafka(self, due: Any) -> dict[str, dict[int, int]]:
-        return {"x": self._bounds(RAW_IMAGES, "x", due)}
+        return {"x": first_to_stay(self._lake, RAW_IMAGES, "x", due)}
 
 
 def _purge() -> Figure:

@@ -25,7 +25,7 @@ from typing import Literal
 from confluent_kafka import Producer
 
 from benchmarks.figures import Figure, median, spread
-from resources.kafka import admin, ensure_topic, producer_config
+from resources.kafka import Admin, ensure_topic, producer_config
 from resources.settings import Settings, load_settings
 from transforms.envelope import DataKey, Metadata, seal
 
@@ -149,8 +149,7 @@ def _topic(settings: Settings, size: int, records: int) -> Iterator[str]:
         _fill(settings, topic, size, records)
         yield topic
     finally:
-        with admin(settings) as broker:
-            broker.delete_topic(topic)
+        Admin(settings).delete_topic(topic)
 
 
 def _fill(settings: Settings, topic: str, size: int, records: int) -> None:

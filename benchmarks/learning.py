@@ -26,7 +26,8 @@ import pyarrow as pa
 from PIL import Image
 
 from benchmarks.figures import Figure, median, spread
-from resources.keys import Keys, open_key_store
+from resources.key_protocol import Keys
+from resources.keys import open_key_store
 from resources.lake import Lake
 from resources.learning import train_challenger
 from resources.recognising import recognise

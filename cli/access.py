@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from cli.context import current_home, current_people, current_settings, messages, output, plainly
+from cli.options import Yes
 
 if TYPE_CHECKING:
     from access.explain import Grant
@@ -109,7 +110,7 @@ def plan(
 
 @plainly
 def apply(
-    yes: Annotated[bool, typer.Option("--yes", help="Do it. Without this, only say what would be done.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Make what stands the policy's and the directory's, point by point in a safe order. A dry run by default."""
     from stack.access import apply as put_right

@@ -1,8 +1,8 @@
 """What every command needs to know: which stack is meant, and how an expected error is shown.
 
 A command is a thin skin: it reads its options, calls one function of a room below, and prints. An error that was
-expected (`PlatformFailure`, `SettingsError`) is one plain message and exit code 1; anything else is a bug and keeps its
-traceback. Heavy rooms are imported inside the commands, so that `darkroom --help` answers at once.
+expected (`PlatformFailure`) is one plain message and exit code 1; anything else is a bug and keeps its traceback. Heavy
+rooms are imported inside the commands, so that `darkroom --help` answers at once.
 """
 
 from __future__ import annotations
@@ -106,11 +106,10 @@ def plainly(command: Callable[Arguments, Result]) -> Callable[Arguments, Result]
     @functools.wraps(command)
     def wrapped(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         from resources.failures import PlatformFailure
-        from resources.settings import SettingsError
 
         try:
             return command(*args, **kwargs)
-        except (PlatformFailure, SettingsError) as error:
+        except PlatformFailure as error:
             messages().print(f"[bold red]error[/] {_escape(str(error))}", soft_wrap=True)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.context import current_home, current_settings, messages, output, plainly
+from cli.options import UPLOADER
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from cli.sending import Summary
     from cli.settle import Settled, View
     from resources.settings import Settings
-
-UPLOADER = "demo"
 
 
 def register(app: typer.Typer) -> None:
@@ -241,7 +240,7 @@ def _where_to_look(home: Path, example: str | None, console: Console) -> None:
     from rich.markup import escape
 
     from cli.demo_people import ADMINISTRATOR, passwords_file
-    from cli.sending import door_of
+    from stack.doors import door_of
 
     door, ca = door_of(home), home / "tls" / "ca.crt"
     token = f"$(darkroom --home {shlex.quote(str(home))} token)"

@@ -78,7 +78,7 @@ def wait_for_champion(home: Path, model: str, version: str, seconds: float = REA
     """Wait until the sub-second lane names with that version; False where it does not in time, or does not answer."""
     import httpx
 
-    from cli.sending import trust
+    from stack.doors import trust
     from stack.status import describe
 
     url = describe(home)["services"].get("recogniser", {}).get("url")
@@ -109,7 +109,8 @@ def send_live(
     """
     from cli.listening import Listening, results_url
     from cli.sender import Outcome
-    from cli.sending import GROUPS, Tokens, door_of, send_items, trust
+    from cli.sending import GROUPS, Tokens, send_items
+    from stack.doors import door_of, trust
     from stack.signing import development_token
 
     live, came = Live(model), threading.Event()

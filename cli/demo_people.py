@@ -78,8 +78,8 @@ def try_all(home: Path, passwords: Mapping[str, str]) -> Iterator[Tried]:
     """
     import httpx
 
-    from cli.sending import door_of, trust
     from resources.failures import TransientFailure
+    from stack.doors import door_of, trust
 
     url = door_of(home)
     for name, password in passwords.items():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.context import current_settings, output, plainly
+from cli.options import IN_AUDIT, Who, WhyAudited, Yes, insist_on_why
 
 if TYPE_CHECKING:
     from resources.erasing import Erased
@@ -25,9 +26,9 @@ def erase(
     uploader: Annotated[
         str | None, typer.Option(help="In place of an image: all that this name sent through the doors.")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do it. Without this, only say what there is.")] = False,
-    why: Annotated[str, typer.Option(help="Why; kept in the audit log. Needed with --yes.")] = "",
-    who: Annotated[str | None, typer.Option(help="Who does it; this account's name unless given.")] = None,
+    yes: Yes = False,
+    why: WhyAudited = "",
+    who: Who = None,
 ) -> None:
     """Erase one image, or an uploader of every living day, for good. A dry run unless --yes is given."""
     from resources.erasing import Eraser
@@ -38,8 +39,7 @@ def erase(
 
     if (image is None) == (uploader is None):
         raise typer.BadParameter("Say what to erase: an image's id, or --uploader NAME.")
-    if yes and not why.strip():
-        raise typer.BadParameter("--yes needs --why TEXT: it is kept in the audit log.")
+    insist_on_why(yes, why, IN_AUDIT)
     settings, console = current_settings("operator"), output()
     # States are removed by the stack's owner: an operator's login only reads them.
     with ImageStatus(current_settings("admin").postgres_dsn) as status:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.context import current_home, output, plainly
+from cli.options import UPLOADER
 
 if TYPE_CHECKING:
     import httpx
 
-UPLOADER = "demo"
 TOKEN_SECONDS = 60
 ANSWER_SECONDS = 40.0
 """A door waits for Kafka for half a minute at most."""
@@ -32,7 +32,8 @@ def put_right(
     """Put the label of an image right; it counts from the next training set on. Saying it again is harmless."""
     import httpx
 
-    from cli.sending import GROUPS, door_of, trust
+    from cli.sending import GROUPS
+    from stack.doors import door_of, trust
     from stack.signing import development_token
 
     home = current_home()

@@ -12,14 +12,15 @@ from typing import Annotated
 import typer
 
 from cli.context import current_settings, given_day, output, plainly
+from cli.options import Who, Yes, insist_on_why, reason
+
+WITH_VERDICT = "with the verdict"
 
 label_commands = typer.Typer(no_args_is_help=True, help="Whose labels are believed, and whose are not.")
 
 Pseudonym = Annotated[str, typer.Argument(help="The pseudonym; `darkroom labels suspects` shows them.")]
 Day = Annotated[str, typer.Option(help="Day of the pseudonym, YYYY-MM-DD.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do it. Without this, only say what it would do.")]
-Why = Annotated[str, typer.Option(help="Why; kept with the verdict. Needed with --yes.")]
-Who = Annotated[str | None, typer.Option(help="Who decides; this account's name unless given.")]
+Why = Annotated[str, reason(WITH_VERDICT)]
 
 
 def register(app: typer.Typer) -> None:
@@ -107,8 +108,7 @@ def _decide(pseudonym: str, day: str, trusted: bool, yes: bool, why: str, who: s
     from resources.lake import open_lake
     from resources.training_set import Uploader
 
-    if yes and not why.strip():
-        raise typer.BadParameter("--yes needs --why TEXT: it is kept with the verdict.")
+    insist_on_why(yes, why, WITH_VERDICT)
     lake, uploader = open_lake(current_settings()), Uploader(given_day(day), pseudonym)
     labels = labels_of(lake, uploader)
     standing = read_verdicts(lake).get(uploader)

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from cli.context import current_settings, current_topic, messages, output, plainly
+from cli.options import IN_BRONZE, Who, WhyInBronze, Yes, insist_on_why
 
 lake_commands = typer.Typer(no_args_is_help=True, help="Versions of the lake's tables.")
 
@@ -36,13 +37,12 @@ def land_again(
     start: Annotated[int, typer.Option("--from", min=0, help="First offset to look at, of each partition.")],
     partition: Annotated[int | None, typer.Option(min=0, help="Only this partition.")] = None,
     topic: Annotated[str | None, typer.Option(help="Which one; the images' topic unless given.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do it. Without this, only say what is missing.")] = False,
-    why: Annotated[str, typer.Option(help="Why; kept in the history of bronze. Needed with --yes.")] = "",
-    who: Annotated[str | None, typer.Option(help="Who decides; this account's name unless given.")] = None,
+    yes: Yes = False,
+    why: WhyInBronze = "",
+    who: Who = None,
 ) -> None:
     """Write again the records that landed once and whose rows bronze has lost. A dry run unless --yes is given."""
-    if yes and not why.strip():
-        raise typer.BadParameter("--yes needs --why TEXT: it is kept in the history of bronze.")
+    insist_on_why(yes, why, IN_BRONZE)
 
     from resources.lake import open_lake
     from resources.reland import reland
@@ -184,7 +184,7 @@ def history(
 def restore(
     table: Annotated[str, typer.Argument(help="Name of the table, such as images/daily_uploads.")],
     version: Annotated[int, typer.Option(min=0, help="The version to go back to; `darkroom lake history` lists them.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do it. Without this, only say what it would do.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Put a table back to an earlier version, as a new version. A dry run unless --yes is given."""
     from resources.restore import restore_table

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from cli.context import current_home, messages, output, plainly
+from cli.options import Yes
 
 
 def register(app: typer.Typer) -> None:
@@ -57,7 +58,7 @@ def down() -> None:
 
 @plainly
 def wipe(
-    yes: Annotated[bool, typer.Option("--yes", help="Do it. Without this, only say what would go.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Stop the stack and remove its data, keys and logs. A dry run unless --yes is given."""
     from stack.wipe import wipe as remove

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from cli.context import current_settings, current_topic, output, plainly
+from cli.options import IN_BRONZE, Who, WhyInBronze, Yes, insist_on_why
 
 
 def register(app: typer.Typer) -> None:
@@ -22,17 +23,16 @@ def register(app: typer.Typer) -> None:
 
 @plainly
 def accept(
-    yes: Annotated[bool, typer.Option("--yes", help="Do it. Without this, only say what would be given up.")] = False,
-    why: Annotated[str, typer.Option(help="Why; kept in the history of bronze. Needed with --yes.")] = "",
-    who: Annotated[str | None, typer.Option(help="Who decides; this account's name unless given.")] = None,
+    yes: Yes = False,
+    why: WhyInBronze = "",
+    who: Who = None,
     topic: Annotated[str | None, typer.Option(help="Whose loss; the images' topic unless given.")] = None,
 ) -> None:
     """Go on behind records that were lost before they landed. A dry run unless --yes is given."""
-    if yes and not why.strip():
-        raise typer.BadParameter("--yes needs --why TEXT: it is kept in the history of bronze.")
+    insist_on_why(yes, why, IN_BRONZE)
 
     from resources.lake import open_lake
-    from resources.landing import accept_loss
+    from resources.landing_losses import accept_loss
 
     settings, chosen = current_settings(), current_topic(topic)
     decided_by = who or getpass.getuser()

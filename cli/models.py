@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.context import current_settings, output, plainly
+from cli.options import Who, Yes, insist_on_why, reason
 
 if TYPE_CHECKING:
     from resources.registry import Registry, Version
 
 MODEL = "digit_classifier"
+AT_VERSION = "at the version"
 
 model_commands = typer.Typer(no_args_is_help=True, help="Versions of the models, and which of them names images.")
 
 Model = Annotated[str, typer.Option(help="Name of the registered model: digit_classifier, dominant_colour.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do it. Without this, only say what it would do.")]
-Why = Annotated[str, typer.Option(help="Why; kept at the version. Needed with --yes.")]
-Who = Annotated[str | None, typer.Option(help="Who decides; this account's name unless given.")]
+Why = Annotated[str, reason(AT_VERSION)]
 
 
 def register(app: typer.Typer) -> None:
@@ -96,8 +96,7 @@ def rollback(model: Model = MODEL, yes: Yes = False, why: Why = "", who: Who = N
 def _move(registry: Registry, to: Version, yes: bool, why: str, who: str | None) -> None:
     from resources.registry import CHAMPION
 
-    if yes and not why.strip():
-        raise typer.BadParameter("--yes needs --why TEXT: it is kept at the version.")
+    insist_on_why(yes, why, AT_VERSION)
     console, now = output(), registry.at(to.model, CHAMPION)
     said = f"version {now.version}" if now is not None else "none"
     if now is not None and now.version == to.version:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from access.principal import PERSON_NAME_SAID
 from cli.context import current_people, messages, output, plainly
 
 people_commands = typer.Typer(
@@ -26,7 +27,7 @@ def register(app: typer.Typer) -> None:
     people_commands.command("list")(listed)
 
 
-Name = Annotated[str, typer.Argument(help="The person's name: a-z, 0-9, '.', '_' and '-', a letter first.")]
+Name = Annotated[str, typer.Argument(help=f"The person's name: {PERSON_NAME_SAID}.")]
 
 
 @plainly

@@ -9,6 +9,7 @@ import typer
 
 from cli.context import current_home, current_settings, messages, output, plainly
 from cli.dagster_runs import insist_on_success, run_to_end, running_dagster
+from cli.options import Yes
 
 JOB = "redevelop_days"
 OP = "days_to_redevelop"
@@ -31,7 +32,7 @@ def redevelop(
             help="Go on with one that stopped: rows developed at this instant or later are done. It said which.",
         ),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do it. Without this, only say what would be done.")] = False,
+    yes: Yes = False,
     deadline: Annotated[
         float, typer.Option(min=1, help="Seconds to wait for the run; it goes on all the same.")
     ] = 3600.0,

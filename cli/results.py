@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.context import current_home, messages, output, plainly
-from cli.send import UPLOADER
+from cli.options import UPLOADER
 
 if TYPE_CHECKING:
     from cli.listening import NamedImage
@@ -31,7 +31,8 @@ def results(
     import json
 
     from cli.listening import Listening, results_url
-    from cli.sending import GROUPS, Tokens, door_of, trust
+    from cli.sending import GROUPS, Tokens
+    from stack.doors import door_of, trust
     from stack.signing import development_token
 
     home, console = current_home(), output()

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.context import current_home, current_settings, messages, output, plainly
+from cli.options import UPLOADER
 
 if TYPE_CHECKING:
     from cli.ways import Item
-
-UPLOADER = "demo"
 
 
 class Via(StrEnum):

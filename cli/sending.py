@@ -21,7 +21,6 @@ from cli.by_stream import ByStream
 from cli.sender import Outcome, Result, Sender, Sending
 from cli.sent import Sent
 from cli.ways import ByUpload, Item, Way
-from resources.failures import PermanentFailure
 
 GROUPS = ("image-uploaders",)
 CONCURRENCY = {"stream": 32, "upload": 8}
@@ -30,10 +29,6 @@ TOKEN_SECONDS = 900
 RENEW_BEFORE_SECONDS = 120
 SHOWN = 25
 """How many refused files the summary names; the rest is counted."""
-
-
-class NoAuthority(PermanentFailure):
-    """The stack's authority is not there, so that no door could be told from another program."""
 
 
 @dataclass
@@ -102,45 +97,6 @@ class Tokens:
         return self._token
 
 
-class NoGateway(PermanentFailure):
-    """The stack was last started by a release without the gateway."""
-
-
-def door_of(home: Path, via: str = "upload") -> str:
-    """Where the stack takes images: its gateway, by upload or by stream.
-
-    Raises:
-        StackError: there is no stack in this home.
-        NoGateway: there is no gateway in it yet.
-    """
-    from stack.state import load_state
-    from stack.status import gateway_url, stream_url
-
-    state = load_state(home)
-    url = stream_url(state) if via == "stream" else gateway_url(state)
-    if url is None:
-        raise NoGateway(f"The stack in {home} has no gateway yet: `darkroom up` starts it.")
-    return url
-
-
-def trust(home: Path) -> ssl.SSLContext:
-    """TLS that trusts this stack's own authority and nobody else.
-
-    Raises:
-        NoAuthority: its certificate is not there.
-    """
-    path = home / "tls" / "ca.crt"
-    try:
-        context = ssl.create_default_context(cafile=str(path))
-    except (OSError, ssl.SSLError) as error:
-        raise NoAuthority(
-            f"No stack is running in {home}: {path} cannot be read ({error.strerror or error}). "
-            "`darkroom up` starts one; --home or DARKROOM_HOME names another."
-        ) from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
-
-
 def send_items(
     home: Path,
     items: Sequence[Item],
@@ -171,10 +127,11 @@ def send_items(
         told: called with each result as soon as it is known.
 
     Raises:
-        StackError, NoAuthority: nothing to send to.
+        StackError: nothing to send to.
         DoorsAway, DoorUntrusted, TokenRefusedByDoor: given up; what was acknowledged before is written down.
         KeyboardInterrupt: stopped by the person; the same holds.
     """
+    from stack.doors import door_of, trust
     from stack.signing import development_token
 
     door = door_of(home, via)

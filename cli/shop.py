@@ -10,6 +10,7 @@ import typer
 
 from cli import shop_items
 from cli.context import current_home, current_settings, messages, output, plainly
+from cli.options import Yes
 
 if TYPE_CHECKING:
     from resources.shop_load import Loaded
@@ -125,7 +126,7 @@ def person(
 
 @plainly
 def people(
-    yes: Annotated[bool, typer.Option("--yes", help="Do it. Without this, only say what would be done.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Make the database's logins what the directory says: who joined, moved and left. A dry run by default."""
     from stack.people import plan_people, sync_people

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.context import current_settings, messages, output, plainly
+from cli.options import Yes
 
 if TYPE_CHECKING:
     import polars as pl
@@ -70,7 +71,7 @@ def as_of(
 
 @plainly
 def recapture(
-    yes: Annotated[bool, typer.Option("--yes", help="Do it. Without this, only say what would be.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Begin shop/item_events anew from the versions in the database; the dimension builds itself anew from it.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 import sys
 from typing import Annotated
 
@@ -27,20 +26,15 @@ def signin(
     import httpx
 
     from resources.failures import PermanentFailure, TransientFailure
-    from stack.errors import StackError
-    from stack.paths import Layout
-    from stack.state import load_state
-    from stack.status import gateway_url
+    from stack.doors import door_of, trust
 
     home = current_home()
-    url = gateway_url(load_state(home))
-    if url is None:
-        raise StackError("This stack has no gateway yet: `darkroom up` makes it.")
+    url, trusted = door_of(home), trust(home)
     password = (
         sys.stdin.readline().rstrip("\n") if password_stdin else typer.prompt("Password", hide_input=True, err=True)
     )
     try:
-        with httpx.Client(verify=ssl.create_default_context(cafile=str(Layout(home).ca)), trust_env=False) as client:
+        with httpx.Client(verify=trusted, trust_env=False) as client:
             answer = client.post(f"{url}/v1/session", json={"name": name, "password": password}, timeout=30)
             told = answer.json()
             if answer.status_code == 200:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from cli.context import current_home, messages, output, plainly
+from cli.options import Yes
 
 if TYPE_CHECKING:
     from access.signer import Signer
@@ -38,7 +39,7 @@ def rotate() -> None:
 
 @plainly
 def retire(
-    yes: Annotated[bool, typer.Option("--yes", help="Do it. Without this, only say what it would do.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Take the key before the last rotation from the doors: what it signed is refused at once. A dry run by default."""
     if not yes:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cli.context import current_home, plainly
+from cli.options import UPLOADER
 
 
 def register(app: typer.Typer) -> None:
@@ -16,7 +17,7 @@ def register(app: typer.Typer) -> None:
 
 @plainly
 def token(
-    subject: Annotated[str, typer.Option(help="Who the token speaks for.")] = "demo",
+    subject: Annotated[str, typer.Option(help="Who the token speaks for.")] = UPLOADER,
     group: Annotated[list[str] | None, typer.Option(help="A group of the subject; may be repeated.")] = None,
     ttl: Annotated[int, typer.Option(min=1, max=86400, help="Seconds until it expires.")] = 3600,
 ) -> None:

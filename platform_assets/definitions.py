@@ -90,6 +90,7 @@ defs = dg.Definitions(
     sensors=[kafka_offsets, *LEARNING_SENSORS, messages_waiting, shop_changes, run_failures],
     schedules=[hourly_upkeep, *NIGHTLY_SCHEDULES, hourly_shop, hourly_access, hourly_purge],
     resources=resource_defs(),
-    # One process a run: starting one costs five CPU-seconds, more than most steps.
+    # The steps of a run share its process, which is forked from a warm one (stack/run_server.py): Dagster would start
+    # a fresh one for each, and its imports cost more than most steps.
     executor=dg.in_process_executor,
 )

@@ -1,6 +1,7 @@
 """The jobs: the live lane, upkeep of the tables, and the rebuilding of the status projection.
 
-The live lane runs in one process: starting one costs five CPU-seconds, and the steps follow one another anyway.
+The live lane runs in one process: another for each step would import everything anew, and the steps follow one another
+anyway.
 """
 
 import dagster as dg

@@ -2,10 +2,10 @@
 
 Why: a disk that dies must not take seven days of images and years of the shop along; and a backup must not outlive what
 it holds. Mechanism: each table's files of one version are copied, and each file of a day is sealed once more under a
-key of that day: the purge of a day darkens it in every backup, also what came unsealed. Logs of tables, dumps of
-PostgreSQL and models are sealed under the platform's secret. The key store and the stack's secrets are no part of it:
-only what is named here is read. Derived tables come first and bronze last, so that what is restored has the records of
-all that was made of them.
+key of that day, made where there is none: the purge of a day darkens it in every backup, also what came unsealed. Logs
+of tables, dumps of PostgreSQL and models are sealed under the platform's secret. The key store and the stack's secrets
+are no part of it: only what is named here is read. Derived tables come first and bronze last, so that what is restored
+has the records of all that was made of them.
 
 A backup is whole once its manifest stands, which is written last. What was not landed yet is Kafka's and not here.
 """
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from resources.backup_databases import EMPTY, BackupFailed, BackupRefused, Databases
 from resources.failures import PlatformFailure, first_line
-from resources.keys import DayDestroyed
+from resources.key_objects import DayDestroyed
 from resources.sealed_file import Header, SealBroken, open_file, seal_file
 from transforms.retention import KEPT, PURGED
 
@@ -204,7 +204,8 @@ class Backups:
             place = f"lake/{name}/{path}.sealed"
             if isinstance(day, date) and name in _OF_A_DAY:  # counts outlive the day that they count
                 try:
-                    key = self._keys.day_secret(day, _PURPOSE)
+                    # A day of records that nobody sealed, and of which no image was made, has no key yet.
+                    key = self._keys.day_secret(day, _PURPOSE, make=True)
                 except DayDestroyed:
                     continue  # its rows are on their way out
                 named = day.isoformat()

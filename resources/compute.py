@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from resources.bronze import read_since
 from resources.failures import PermanentFailure, TransientFailure
-from resources.keys import Keys
+from resources.key_protocol import Keys
 from resources.lake import Lake
 from resources.settings import Settings
 from transforms.landing_protocol import Position

@@ -29,7 +29,7 @@ from resources.derived_tables import DerivedTables
 from resources.develop_batches import DEVELOP, judged_of
 from resources.developed_rows import Bad, Good
 from resources.judging import Decoder, Judged, judge
-from resources.keys import Keys
+from resources.key_protocol import Keys
 from resources.lake import CommitConflict, Lake, TableMissing
 from resources.opening import Opener
 from resources.records import Record, records_of

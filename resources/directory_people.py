@@ -7,21 +7,18 @@ by the company, and nothing here reaches it.
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from access.principal import check_names
+from access.principal import PERSON_NAME, PERSON_NAME_SAID, check_names
 from resources.directory import DirectoryAway, entries, tls_of
 from resources.failures import PermanentFailure, first_line
 
 if TYPE_CHECKING:
     from ldap3 import Connection
 
-NAME = re.compile(r"[a-z][a-z0-9._-]{0,62}")
-"""Names that mean the same in the directory, in PostgreSQL and in Kafka."""
 SHORTEST_PASSWORD = 8
 
 
@@ -153,8 +150,8 @@ class People:
 
 
 def _check(name: str, password: str | None) -> None:
-    if NAME.fullmatch(name) is None:
-        raise PersonRefused(f"{name!r} is no name: 1 to 63 characters of a-z, 0-9, '.', '_' and '-', a letter first.")
+    if PERSON_NAME.fullmatch(name) is None:
+        raise PersonRefused(f"{name!r} is no name: {PERSON_NAME_SAID}.")
     try:
         check_names(name, [])
     except ValueError as error:

@@ -16,7 +16,7 @@ import polars as pl
 
 from resources.compute import Compute
 from resources.following import SKIPPED, UNREADABLE, Followed, Follower, Maker
-from resources.keys import Keys
+from resources.key_protocol import Keys
 from resources.lake import Lake
 from resources.progress import developing_of, featuring_of
 from resources.sealed_rows import SealedRows

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -107,7 +106,7 @@ def consumer_config(settings: Settings, group: str) -> dict[str, str]:
 
 
 class Admin:
-    """Questions to and changes of the cluster, each bounded by `kafka_timeout_seconds`; close it after use."""
+    """Questions to and changes of the cluster, each bounded by `kafka_timeout_seconds`."""
 
     def __init__(self, settings: Settings) -> None:
         from confluent_kafka import KafkaException
@@ -279,8 +278,7 @@ class Admin:
 
 def watermarks(settings: Settings, topic: str) -> TopicState:
     """What the broker holds of a topic: its id, and (low, high) of every partition; errors as of `Admin.state`."""
-    with admin(settings) as client:
-        return client.state(topic)
+    return Admin(settings).state(topic)
 
 
 def ensure_topic(
@@ -301,17 +299,11 @@ def ensure_topic(
         "compression.type": "uncompressed",
         **(config or {}),
     }
-    with admin(settings) as client:
-        made = client.create_topic(topic, partitions or settings.topic_partitions, properties)
-        if not made:
-            client.configure_topic(topic, properties)
-        return made
-
-
-@contextmanager
-def admin(settings: Settings) -> Iterator[Admin]:
-    """An `Admin` for the length of a block."""
-    yield Admin(settings)
+    client = Admin(settings)
+    made = client.create_topic(topic, partitions or settings.topic_partitions, properties)
+    if not made:
+        client.configure_topic(topic, properties)
+    return made
 
 
 def _milliseconds(seconds: float, least: int) -> int:

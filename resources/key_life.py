@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 from resources.audit import audited
 from resources.key_holds import HeldKey, Hold
 from resources.key_objects import KeyDestroyed
+from resources.key_places import customer_key, key_objects
 from resources.key_provider import Cmk
 from resources.key_records import KeyRecords, Tombstone
 from resources.key_rights import key_rights
-from resources.keys import customer_key, key_objects
 from transforms.names import KeyName
 from transforms.retention import PURGED
 

@@ -13,60 +13,20 @@ who loses it loses the images.
 
 from __future__ import annotations
 
-import functools
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, date, datetime
-from typing import Any, Protocol
+from typing import Any
 
-from cachetools import TLRUCache
-
-from resources.key_objects import MARK, DayDestroyed, KeyDestroyed, KeyObjects, KeyUnavailable, UnknownKey
-from resources.key_provider import CustomerKey, KeyProvider, LocalKeyProvider
+from resources.key_cache import KeyCache
+from resources.key_objects import MARK, DayDestroyed, KeyDestroyed, KeyObjects, UnknownKey
+from resources.key_places import customer_key, key_objects
+from resources.key_provider import KeyProvider
 from resources.key_records import KeyRecords, Tombstone, data_path, day_path, pointer_path
 from resources.key_rights import KeyRights, key_rights
 from resources.key_trail import key_trail
-from resources.object_storage import S3_SCHEMES, Storage, storage_of
 from resources.settings import Settings
 from transforms.names import ID, PSEUDONYM, DataKey, KeyName, pseudonym
-
-__all__ = [
-    "DayDestroyed",
-    "KeyDestroyed",
-    "KeyStore",
-    "KeyUnavailable",
-    "Tombstone",
-    "UnknownKey",
-    "open_key_store",
-]
-
-_CACHED = 8192
-
-
-class Keys(Protocol):
-    """What doors and developing ask of the key store; `KeyStore` is it. Every method raises KeyUnavailable."""
-
-    def platform_secret(self) -> bytes:
-        """What ids and pseudonyms are keyed with."""
-        ...
-
-    def current_key(self, day: date, pseudonym: str) -> DataKey:
-        """The key that seals a pseudonym's images of a day; raises DayDestroyed."""
-        ...
-
-    def first_key(self, day: date, pseudonym: str) -> DataKey:
-        """The key that a pseudonym's day began with; raises UnknownKey, KeyDestroyed. None is made."""
-        ...
-
-    def open_key(self, name: str) -> DataKey:
-        """The key of that name; raises UnknownKey, KeyDestroyed."""
-        ...
-
-    def erased_ids(self, day: date) -> frozenset[str]:
-        """Ids of the day's images that were erased one by one; read anew each time."""
-        ...
 
 
 class KeyStore:
@@ -101,12 +61,7 @@ class KeyStore:
         self._timer = timer
         self._opened = opened
         self._rights = rights or KeyRights("this process")
-        self._lock = threading.Lock()
-        self._forgotten = float("-inf")
-        # By path of the record: (secret, day's key, data key, tombstone or a pointer's key name, read at).
-        self._cache: TLRUCache[str, tuple[Any, float]] = TLRUCache(
-            _CACHED, ttu=lambda _path, entry, _now: entry[1] + cache_seconds, timer=timer
-        )
+        self._cache = KeyCache(cache_seconds, timer)
 
     def initialise(self) -> None:
         """Make the store, its customer-managed key and platform secret, each unless it is there; harmless to repeat.
@@ -124,11 +79,11 @@ class KeyStore:
     def platform_secret(self) -> bytes:
         """The 32 bytes that ids and pseudonyms are keyed with; one for all sites. Raises KeyUnavailable."""
         self._rights.require("OPEN", "SEAL")
-        if (held := self._cached(MARK)) is not None:
+        if (held := self._cache.get(MARK)) is not None:
             return held[0]
         since = self._timer()
         secret = self._records.secret()
-        self._remember(MARK, secret, since)
+        self._cache.remember(MARK, secret, since)
         return secret
 
     def current_key(self, day: date, pseudonym: str) -> DataKey:
@@ -143,22 +98,22 @@ class KeyStore:
             raise ValueError(f"{pseudonym!r} is no pseudonym; one matches {PSEUDONYM.pattern}.")
         self._rights.require("SEAL")
         pointer = pointer_path(day, pseudonym)
-        if (pointed := self._cached(pointer)) is not None:
-            held = self._cached(data_path(pointed[0]))
+        if (pointed := self._cache.get(pointer)) is not None:
+            held = self._cache.get(data_path(pointed[0]))
             if held is not None and isinstance(held[0], DataKey):
                 return held[0]
         since = self._timer()
         record = self._records.make_day_record(day)  # not from memory: a destroyed day takes no key
         if isinstance(record, Tombstone):
-            self._remember(day_path(day), record, since)
+            self._cache.remember(day_path(day), record, since)
             raise DayDestroyed(record.name, record.when, record.who)
         wrapping, since = self._unwrapped(day, record, since)
-        self._remember(day_path(day), wrapping, since)
+        self._cache.remember(day_path(day), wrapping, since)
         key = self._records.current_key(day, pseudonym, wrapping)
         name = KeyName.parse(key.name)
         self._opened(f"{day}/{name.suffix}")
-        self._remember(pointer, name, since)
-        self._remember(data_path(name), key, since)
+        self._cache.remember(pointer, name, since)
+        self._cache.remember(data_path(name), key, since)
         return key
 
     def first_key(self, day: date, pseudonym: str) -> DataKey:
@@ -192,16 +147,17 @@ class KeyStore:
             raise KeyDestroyed(name, found.when, found.who)
         return found
 
-    def day_secret(self, day: date, purpose: str) -> bytes:
+    def day_secret(self, day: date, purpose: str, *, make: bool = False) -> bytes:
         """32 bytes that go with a day's key, and end with it; for what is sealed by the day and not by an uploader.
 
         By HKDF-SHA256 (RFC 5869) of the day's key, so that any copy of the store that knows the day knows them.
 
         Args:
             purpose: what for, which sets them apart; on the trail, too.
+            make: the day's key where there is none, which takes the right to seal.
 
         Raises:
-            UnknownKey: the day has no key.
+            UnknownKey: the day has no key, and none is made.
             DayDestroyed: it was destroyed.
             KeyUnavailable: the store cannot say.
         """
@@ -209,8 +165,10 @@ class KeyStore:
         from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
         self._rights.require("OPEN")
+        if make:
+            self._rights.require("SEAL")
         since = self._timer()
-        record = self._records.day_record(day)
+        record = self._records.make_day_record(day) if make else self._records.day_record(day)
         if record is None:
             raise UnknownKey(f"the key of {day}")
         if isinstance(record, Tombstone):
@@ -235,7 +193,7 @@ class KeyStore:
         try:
             return self._records.destroy_key(parsed, who)
         finally:
-            self._forget(lambda path: path == data_path(parsed))
+            self._cache.forget(lambda path: path == data_path(parsed))
 
     def destroy_day(self, day: date, who: str) -> Tombstone:
         """Replace a day's key by a tombstone, also where it has none yet: its images are dark, and it takes no new key.
@@ -249,7 +207,7 @@ class KeyStore:
             return self._records.destroy_day(day, who)
         finally:
             gone = (day_path(day), f"unwrapped/{day}")
-            self._forget(lambda path: path in gone or path.startswith(below))
+            self._cache.forget(lambda path: path in gone or path.startswith(below))
 
     def is_destroyed(self, day: date) -> bool:
         """Whether a day's key was destroyed; read anew each time. Raises KeyUnavailable."""
@@ -279,21 +237,21 @@ class KeyStore:
 
     def _found(self, name: KeyName) -> DataKey | Tombstone:
         path = data_path(name)
-        if (held := self._cached(path)) is not None:
+        if (held := self._cache.get(path)) is not None:
             return held[0]
         since = self._timer()
-        if (day_held := self._cached(day_path(name.day))) is not None:
+        if (day_held := self._cache.get(day_path(name.day))) is not None:
             wrapping, since = day_held  # a key is no younger than the day's key it was opened with
         else:
             wrapping = self._records.day_record(name.day)
             if isinstance(wrapping, dict):
                 wrapping, since = self._unwrapped(name.day, wrapping, since)
             if wrapping is not None:
-                self._remember(day_path(name.day), wrapping, since)
+                self._cache.remember(day_path(name.day), wrapping, since)
         found = self._records.data_key(name, wrapping)
         if isinstance(found, DataKey):
             self._opened(f"{name.day}/{name.suffix}")
-        self._remember(path, found, since)
+        self._cache.remember(path, found, since)
         return found
 
     def _unwrapped(self, day: date, record: dict[str, Any], since: float) -> tuple[bytes, float]:
@@ -302,27 +260,12 @@ class KeyStore:
         The customer-managed key is asked once while what it said is believed, however many uploaders there are.
         """
         path, wrapped = f"unwrapped/{day}", record.get("wrapped")
-        held = self._cached(path)
+        held = self._cache.get(path)
         if held is not None and held[0][0] == wrapped:
             return held[0][1], held[1]
         material = self._records.unwrap_day(day, record)
-        self._remember(path, (wrapped, material), since)
+        self._cache.remember(path, (wrapped, material), since)
         return material, since
-
-    def _cached(self, path: str) -> tuple[Any, float] | None:
-        with self._lock:
-            return self._cache.get(path)
-
-    def _remember(self, path: str, value: object, since: float) -> None:
-        with self._lock:
-            if since >= self._forgotten:  # else it was read before a key was destroyed here, and may be that key
-                self._cache[path] = (value, since)
-
-    def _forget(self, which: Callable[[str], bool]) -> None:
-        with self._lock:
-            self._forgotten = self._timer()
-            for path in [path for path in self._cache if which(path)]:
-                self._cache.pop(path, None)
 
 
 def open_key_store(settings: Settings, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> KeyStore:
@@ -331,30 +274,6 @@ def open_key_store(settings: Settings, now: Callable[[], datetime] = lambda: dat
     customer, trail = customer_key(settings, objects, now), key_trail(settings)
     rights = key_rights(settings)
     return KeyStore(objects, customer, settings.key_cache_seconds, now=now, opened=trail, rights=rights)
-
-
-def key_objects(settings: Settings) -> KeyObjects:
-    """The objects of the key store that the settings name; nothing is read yet."""
-    storage = replace(storage_of(settings, settings.keys_root), profile=settings.keys_profile)
-    forget = _forgetting(storage) if storage.scheme in S3_SCHEMES else None
-    return KeyObjects(settings.keys_root, storage.object_options() if storage.remote else None, forget)
-
-
-def _forgetting(storage: Storage) -> Callable[[str], object]:
-    """What deletes older versions in a bucket; it asks once whether there are any."""
-    versioned = functools.cache(storage.versioned)
-    return lambda prefix: storage.forget_versions(prefix) if versioned() else None
-
-
-def customer_key(
-    settings: Settings, objects: KeyObjects, now: Callable[[], datetime], older: tuple[str, ...] = ()
-) -> CustomerKey:
-    """The customer-managed key that the settings name; `older` ones of KMS unwrap still. Nothing is asked yet."""
-    if settings.keys_provider == "local":
-        return LocalKeyProvider(objects, now)
-    from resources.kms import kms_provider
-
-    return kms_provider(settings, older)
 
 
 def _parsed(name: str) -> KeyName:

@@ -19,7 +19,7 @@ import polars as pl
 import pyarrow as pa
 
 from resources.failures import PermanentFailure
-from resources.keys import Keys
+from resources.key_protocol import Keys
 from resources.lake import Lake, TableMissing
 from resources.learning import NotPromoted
 from resources.registry import CHAMPION, ModelBroken, ModelMissing, Registry

@@ -5,13 +5,11 @@ commit goes through the same table handle from which the identifiers were read. 
 another writer moved one of its identifiers since; it does not refuse a version that is lower than the last (delta-rs
 #2580, #3821), so that is refused here. A handle must never be replaced by its URI between reading and committing.
 
-Limits: identifiers cannot be listed, only asked for by name. Checkpoints are written here and not by the commit's hook,
-for a hook that fails (a full disk) reports a commit as failed that stands.
+Limits: identifiers cannot be listed, only asked for by name.
 """
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -19,12 +17,12 @@ from datetime import date
 
 import pyarrow as pa
 import pyarrow.fs
-from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
+from deltalake import DeltaTable
 from deltalake import Schema as DeltaSchema
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
-from deltalake.transaction import AddAction, RemoveAction
+from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from resources.lake_columns import conform, refuse_other_columns, widen
+from resources.lake_commits import Commits
 from resources.lake_failures import (
     CommitConflict,
     IdentifierRefused,
@@ -35,14 +33,12 @@ from resources.lake_failures import (
     first_line,
     named,
 )
-from resources.lake_log import files_of, names_file
+from resources.lake_log import files_of
 from resources.object_storage import Storage, storage_of
-from resources.parquet_writer import WrittenFile, discard, partition_value, write_files
 from resources.settings import Settings
 from transforms.tables import TableSpec
 
 __all__ = [
-    "CHECKPOINT_EVERY",
     "CommitConflict",
     "IdentifierRefused",
     "Lake",
@@ -52,11 +48,6 @@ __all__ = [
     "TableMissing",
     "open_lake",
 ]
-
-CHECKPOINT_EVERY = 20
-"""Commits between two checkpoints: opening then reads at most so many small files."""
-
-_logger = logging.getLogger("darkroom.lake")
 
 
 class Lake:
@@ -71,7 +62,7 @@ class Lake:
     def __init__(self, root: str, storage: Storage | None = None, clock: Callable[[], float] = time.time) -> None:
         self.root = root.rstrip("/")
         self.storage = storage or Storage(self.root)
-        self._clock = clock
+        self._commits = Commits(self.root, self.storage, clock)
 
     def uri(self, name: str) -> str:
         """Where the table `group/table` lies."""
@@ -127,9 +118,7 @@ class Lake:
 
     def identifier(self, handle: DeltaTable, app_id: str) -> int | None:
         """Version of a transaction identifier in the handle's snapshot; None when it was never written."""
-        # Not from memory: the log is read for it.
-        with self.named(f"read the identifier {app_id}"):
-            return handle.transaction_version(app_id)
+        return self._commits.identifier(handle, app_id)
 
     def append(
         self,
@@ -161,7 +150,7 @@ class Lake:
             IdentifierRefused: an identifier would go back or stand still; nothing stands.
             LakeFull: no room; nothing stands.
         """
-        self._refuse_moved(handle, spec, after or {})
+        self._commits.refuse_moved(handle, spec, after or {})
         for app_id, version in (identifiers or {}).items():
             found = self.identifier(handle, app_id)
             if found is not None and version <= found:
@@ -170,8 +159,8 @@ class Lake:
                     "rise; these rows stand already, and nothing was written.",
                     {"table": spec.name, "identifier": app_id, "found": found, "given": version},
                 )
-        written = self._write(spec, data)
-        return self._commit(handle, spec, written, [], {**(identifiers or {}), **(marks or {})}, info)
+        written = self._commits.write(spec, data)
+        return self._commits.commit(handle, spec, written, [], {**(identifiers or {}), **(marks or {})}, info)
 
     def replace_days(
         self,
@@ -232,25 +221,10 @@ class Lake:
             CommitConflict: another writer removed one of these files, or moved one of the identifiers.
             LakeFull: no room; nothing stands.
         """
-        self._refuse_moved(handle, spec, after or {})
-        listed = {file["path"]: file for file in files_of(handle)}
-        chosen = list(paths)
-        if unknown := [path for path in chosen if path not in listed]:
-            raise ValueError(
-                f"Table {spec.name}, version {handle.version()}, has no file {unknown[0]}: take paths from this handle."
-            )
-        removed_at = int(self._clock() * 1000)
-        removed = [
-            RemoveAction(
-                path,
-                True,
-                removed_at,
-                listed[path]["size_bytes"],
-                {name: partition_value(listed[path][f"partition.{name}"]) for name in spec.partition_by},
-            )
-            for path in chosen
-        ]
-        return self._commit(handle, spec, self._write(spec, *data), removed, identifiers or {}, info)
+        self._commits.refuse_moved(handle, spec, after or {})
+        removed = self._commits.removing(handle, spec, paths)
+        written = self._commits.write(spec, *data)
+        return self._commits.commit(handle, spec, written, removed, identifiers or {}, info)
 
     @contextmanager
     def reading(self, name: str) -> Iterator[tuple[pyarrow.fs.FileSystem, str]]:
@@ -277,112 +251,6 @@ class Lake:
                 # Another process made it meanwhile; if not, opening says what is wrong.
                 return self.open(spec.name)
         return self.open(spec.name)
-
-    def _write(self, spec: TableSpec, *data: pa.RecordBatch | pa.Table | None) -> list[WrittenFile]:
-        written: list[WrittenFile] = []
-        tables = [conform(spec, one) for one in data if one is not None and one.num_rows]
-        if tables:
-            filesystem, folder = self.storage.filesystem(self.uri(spec.name))
-            with self.named(f"write a file of table {spec.name}"):
-                for table in tables:
-                    write_files(filesystem, folder, spec, table, written)
-        return written
-
-    def _add(self, file: WrittenFile) -> AddAction:
-        return AddAction(
-            file.path,
-            file.size,
-            file.partition_values,
-            int(self._clock() * 1000),
-            data_change=True,
-            stats=file.statistics,
-        )
-
-    def _commit(
-        self,
-        handle: DeltaTable,
-        spec: TableSpec,
-        written: Sequence[WrittenFile],
-        removed: Sequence[RemoveAction],
-        identifiers: Mapping[str, int],
-        info: Mapping[str, str] | None,
-    ) -> int:
-        before = handle.version()
-        try:
-            self._put_commit(handle, spec, [*removed, *map(self._add, written)], identifiers, info)
-        except (CommitConflict, LakeFull):
-            if not self._stands(spec, before, written):
-                # Nothing will ever point to these files; on a full disk each try would leave more.
-                filesystem, folder = self.storage.filesystem(self.uri(spec.name))
-                for file in written:
-                    discard(filesystem, f"{folder}/{file.path}")
-                raise
-        with self.named(f"read what was committed to table {spec.name}"):
-            # delta-rs leaves the handle where it was.
-            handle.update_incremental()
-        version = handle.version()
-        if version // CHECKPOINT_EVERY != before // CHECKPOINT_EVERY:
-            self._checkpoint(handle, spec)
-        return version
-
-    def _put_commit(
-        self,
-        handle: DeltaTable,
-        spec: TableSpec,
-        actions: list[AddAction | RemoveAction],
-        identifiers: Mapping[str, int],
-        info: Mapping[str, str] | None,
-    ) -> None:
-        with self.named(f"commit to table {spec.name}"):
-            try:
-                handle.create_write_transaction(
-                    actions,
-                    mode="append",
-                    schema=handle.schema(),
-                    partition_by=list(spec.partition_by),
-                    commit_properties=CommitProperties(
-                        custom_metadata=dict(info or {}),
-                        app_transactions=[Transaction(app_id, version) for app_id, version in identifiers.items()],
-                    ),
-                    # Checkpoints: below. Old log files: upkeep; the hook would list the whole log at every commit.
-                    post_commithook_properties=PostCommitHookProperties(
-                        create_checkpoint=False, cleanup_expired_logs=False
-                    ),
-                )
-            except CommitFailedError as error:
-                raise CommitConflict(
-                    f"Table {spec.name}: another writer committed since this handle was opened at version "
-                    f"{handle.version()}: {first_line(error)}. Nothing was written; open the table again and go on "
-                    "from there.",
-                    {"table": spec.name, "version": handle.version()},
-                ) from error
-
-    def _refuse_moved(self, handle: DeltaTable, spec: TableSpec, after: Mapping[str, int | None]) -> None:
-        for app_id, version in after.items():
-            found = self.identifier(handle, app_id)
-            if found != version:
-                raise CommitConflict(
-                    f"Table {spec.name}: identifier {app_id} is {found}, and the rows at hand continue from {version}: "
-                    "another writer committed. Nothing was written; open the table again and go on from there.",
-                    {"table": spec.name, "identifier": app_id},
-                )
-
-    def _stands(self, spec: TableSpec, before: int, written: Sequence[WrittenFile]) -> bool:
-        """Whether the log names one of these files. Without files there is nothing to lose by a conflict: who looks
-        again finds the identifiers moved."""
-        if not written:
-            return False
-        filesystem, folder = self.storage.filesystem(self.uri(spec.name))
-        return names_file(filesystem, folder, before, written[0].path.rpartition("/")[2])
-
-    def _checkpoint(self, handle: DeltaTable, spec: TableSpec) -> None:
-        try:
-            handle.create_checkpoint()
-        except (DeltaError, OSError) as error:
-            # The commit stands. Without a checkpoint opening is slower, and upkeep writes one within the hour.
-            _logger.warning(
-                "No checkpoint of table %s at version %s: %s", spec.name, handle.version(), first_line(error)
-            )
 
     def _has_log(self, uri: str) -> bool:
         filesystem, folder = self.storage.filesystem(uri)

@@ -54,7 +54,22 @@ def tables_held(lake: Lake) -> Iterator[tuple[TableSpec, Held | None]]:
         except TableMissing:
             yield spec, None
         else:
-            yield spec, _held(spec, handle)
+            yield spec, _held(lake, spec, handle, history_of(lake, spec.name, handle))
+
+
+def history_of(lake: Lake, name: str, handle: DeltaTable, limit: int | None = None) -> list[dict[str, Any]]:
+    """What a table's log still knows of its versions, the newest first, wherever the handle was put back to.
+
+    Raises:
+        TransientFailure: the lake is away.
+    """
+    with lake.named(f"read the history of table {name}"):
+        return handle.history(limit)
+
+
+def written_at(entry: dict[str, Any]) -> datetime:
+    """When a version was written, by its entry in the history."""
+    return datetime.fromtimestamp(entry["timestamp"] / 1000, UTC)
 
 
 def held_at(lake: Lake, spec: TableSpec, at: int | datetime) -> Held:
@@ -63,35 +78,37 @@ def held_at(lake: Lake, spec: TableSpec, at: int | datetime) -> Held:
     Raises:
         TableMissing: nothing was written to it yet.
         TableUnknown: its log knows no such version any more, or not yet.
+        TransientFailure: the lake is away.
     """
-    from deltalake.exceptions import DeltaError
-
     handle = lake.open(spec.name)
-    newest = handle.version()
-    asked = f"at {at:%Y-%m-%d %H:%M:%S %Z}" if isinstance(at, datetime) else f"{at}"
-    try:
-        handle.load_as_version(at)
-    except (DeltaError, OSError) as error:
+    newest, known = handle.version(), history_of(lake, spec.name, handle)
+    # Not by trying: delta-rs has one error for a version that is not there and for storage that is away.
+    if isinstance(at, datetime):
+        asked, found = f"at {at:%Y-%m-%d %H:%M:%S %Z}", [one["version"] for one in known if written_at(one) <= at]
+    else:
+        asked, found = f"{at}", [one["version"] for one in known if one["version"] == at]
+    if not found:
         raise TableUnknown(
             f"Table {spec.name} has no version {asked}; it stands at {newest}, and keeps its log for days. "
             f"`darkroom lake history {spec.name}` lists those it knows.",
             {"table": spec.name},
-        ) from error
-    return _held(spec, handle)
+        )
+    with lake.named(f"open version {found[0]} of table {spec.name}"):
+        handle.load_as_version(found[0])
+    return _held(lake, spec, handle, known)
 
 
-def _held(spec: TableSpec, handle: DeltaTable) -> Held:
-    files: list[dict[str, Any]] = files_of(handle)
+def _held(lake: Lake, spec: TableSpec, handle: DeltaTable, known: list[dict[str, Any]]) -> Held:
+    with lake.named(f"read what table {spec.name} holds"):
+        files: list[dict[str, Any]] = files_of(handle)
     days: dict[date | None, int] = {}
     for file in files:
         day = file.get("partition.day")
         days[day] = days.get(day, 0) + (file["num_records"] or 0)
-    # Of a handle that was put back, the history still begins with the newest.
-    entry = next(one for one in handle.history() if one["version"] == handle.version())
     return Held(
         spec.name,
         handle.version(),
-        datetime.fromtimestamp(entry["timestamp"] / 1000, UTC),
+        written_at(next(one for one in known if one["version"] == handle.version())),
         sum(days.values()),
         len(files),
         sum(file["size_bytes"] for file in files),

@@ -22,7 +22,8 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from resources.kafka import Admin
-from resources.lake import CHECKPOINT_EVERY, Lake
+from resources.lake import Lake
+from resources.lake_commits import CHECKPOINT_EVERY
 from resources.landing_reader import TopicChanged
 from resources.settings import MEBIBYTE, Settings
 from transforms.landing import Batch, ValueBuffer

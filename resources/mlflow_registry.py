@@ -15,21 +15,21 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from resources.failures import first_line
+from resources.mlflow_errors import is_missing, named
+from resources.mlflow_files import save_model
 from resources.registry import (
     CHALLENGER,
     MOVED,
     Learned,
     ModelBroken,
     ModelMissing,
-    RegistryAway,
-    RegistryRefused,
     Version,
 )
 from resources.settings import Settings
@@ -44,8 +44,6 @@ _QUIET = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-_MISSING = "RESOURCE_DOES_NOT_EXIST"
-_REFUSED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "PERMISSION_DENIED", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE")
 
 
 class ModelRegistry:
@@ -87,9 +85,11 @@ class ModelRegistry:
             for name, value in (_PATIENCE | _QUIET).items():
                 os.environ.setdefault(name, value)
             os.environ.update({name: str(path) for name, path in self._tls.items() if path is not None})
-            # Its HTTP client would take a loopback address to a company's proxy.
-            direct = [one for one in os.environ.get("NO_PROXY", "").split(",") if one]
-            os.environ["NO_PROXY"] = ",".join(dict.fromkeys([*direct, "127.0.0.1", "localhost"]))
+            # Its HTTP client would take a loopback address to a company's proxy. It reads the name in small letters
+            # before the other, where that says something.
+            for name in [one for one in ("no_proxy", "NO_PROXY") if os.environ.get(one)] or ["NO_PROXY"]:
+                direct = [one for one in os.environ.get(name, "").split(",") if one]
+                os.environ[name] = ",".join(dict.fromkeys([*direct, "127.0.0.1", "localhost"]))
             from mlflow import MlflowClient
 
             self._made = MlflowClient(tracking_uri=self.url, registry_uri=self._registry_url)
@@ -183,7 +183,7 @@ class ModelRegistry:
                 path = Path(self._client.download_artifacts(version.run_id, MODEL_FILE, folder))
                 content = path.read_bytes()
             except Exception as error:
-                if not _is_missing(error):
+                if not is_missing(error):
                     raise
                 raise ModelMissing(
                     f"MLflow at {self.url} has {named}, and its file {MODEL_FILE} is gone: {first_line(error)} "
@@ -213,7 +213,7 @@ class ModelRegistry:
                     Path(folder, name).write_bytes(content)
                 for name, text in learned.texts.items():
                     Path(folder, name).write_text(text)
-                _save_model(learned.onnx, Path(folder, "model"))
+                save_model(learned.onnx, Path(folder, "model"))
                 client.log_artifacts(run_id, folder)
             ended = "FINISHED"
         finally:
@@ -221,20 +221,24 @@ class ModelRegistry:
         return run_id
 
     def _experiment(self) -> str:
+        from mlflow.exceptions import MlflowException
+
         found = self._client.get_experiment_by_name(self._experiment_name)
         if found is not None:
             return found.experiment_id
         try:
             return self._client.create_experiment(self._experiment_name)
-        except Exception:
-            # Another run made it meanwhile; if not, asking says what is wrong.
-            return self._client.get_experiment_by_name(self._experiment_name).experiment_id
+        except MlflowException:
+            found = self._client.get_experiment_by_name(self._experiment_name)
+            if found is None:  # else another run made it meanwhile
+                raise
+            return found.experiment_id
 
     def _model(self, model: str) -> Any:
         try:
             return self._client.get_registered_model(self._prefix + model)
         except Exception as error:
-            if _is_missing(error):
+            if is_missing(error):
                 return None
             raise
 
@@ -256,68 +260,9 @@ class ModelRegistry:
             if not token:
                 return
 
-    @contextmanager
-    def _named(self, what: str) -> Iterator[None]:
-        """Give MLflow's errors our names inside the block; `what` is what was tried, as in "tried to ...".
-
-        Raises:
-            RegistryAway, RegistryRefused: in the place of MlflowException, and of what its HTTP client raises.
-        """
-        from mlflow.exceptions import MlflowException
-        from requests.exceptions import RequestException
-
-        try:
-            yield
-        except (MlflowException, RequestException) as error:
-            if getattr(error, "error_code", "") in _REFUSED:
-                raise RegistryRefused(
-                    f"MLflow at {self.url} refused: tried to {what}, got {first_line(error)}", {"url": self.url}
-                ) from error
-            raise RegistryAway(
-                f"MLflow at {self.url} did not do it: tried to {what}, got {first_line(error)} "
-                "`darkroom status` shows whether it runs, `darkroom logs mlflow` why not. Images are taken and "
-                "developed all the same.",
-                {"url": self.url},
-            ) from error
-
-
-def _save_model(onnx_file: bytes, folder: Path) -> None:
-    """The file in MLflow's own layout, so that its tools load it too. Requirements are named, not guessed: MLflow would
-    import the model in a process of its own to find them."""
-    from importlib.metadata import version
-
-    import mlflow.onnx
-    import onnx
-
-    model = onnx.load_model_from_string(onnx_file)
-    requirements = [f"{name}=={version(name)}" for name in ("onnx", "onnxruntime")]
-    mlflow.onnx.save_model(
-        model,
-        str(folder),
-        # Unity Catalog takes no model without one.
-        signature=_signature(model),
-        pip_requirements=requirements,
-        onnx_execution_providers=["CPUExecutionProvider"],
-    )
-    # Byte by byte what was scored: saving may write the same graph in another order.
-    (folder / "model.onnx").write_bytes(onnx_file)
-
-
-def _signature(model: Any) -> Any:
-    """The tensors that a model takes and gives, as MLflow writes them down; -1 for as many rows as there are."""
-    import onnx
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema, TensorSpec
-
-    def specs(values: Any) -> Schema:
-        found: list[ColSpec | TensorSpec] = []
-        for value in values:
-            tensor = value.type.tensor_type
-            shape = [one.dim_value or -1 for one in tensor.shape.dim] or [-1]
-            found.append(TensorSpec(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type), shape, value.name))
-        return Schema(found)
-
-    return ModelSignature(specs(model.graph.input), specs(model.graph.output))
+    def _named(self, what: str) -> AbstractContextManager[None]:
+        """Give MLflow's errors our names inside a block; see `resources.mlflow_errors.named`."""
+        return named(self.url, what)
 
 
 def open_registry(settings: Settings) -> ModelRegistry:
@@ -330,16 +275,3 @@ def open_registry(settings: Settings) -> ModelRegistry:
         ca=settings.mlflow_ca,
         client=settings.mlflow_client,
     )
-
-
-def _is_missing(error: Exception) -> bool:
-    """Whether MLflow said that there is no such thing; its errors wrap those of its HTTP client."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if (
-            getattr(seen, "error_code", "") == _MISSING
-            or getattr(getattr(seen, "response", None), "status_code", 0) == 404
-        ):
-            return True
-        seen = seen.__cause__ or seen.__context__
-    return False

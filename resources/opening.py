@@ -16,7 +16,7 @@ from datetime import date, datetime
 from typing import Any
 
 from resources.key_objects import DayDestroyed, KeyDestroyed, UnknownKey
-from resources.keys import Keys
+from resources.key_protocol import Keys
 from resources.records import MOST_HEADERS, Record
 from resources.settings import Settings
 from transforms.envelope import Clear, EnvelopeError, clear_of, open_envelope
@@ -210,9 +210,8 @@ def _plain_headers(record: Record) -> dict[str, bytes]:
     """The optional headers of an unsealed record, the last of each name.
 
     Raises:
-        ValueError: a header or the record's key is no UTF-8. Such a record is damaged or probing, and what it means
-        by its
-            text nobody can say.
+        ValueError: a header or the record's key is no UTF-8. Such a record is damaged or probing, and what it means by
+            its text nobody can say.
     """
     given: dict[str, bytes] = {}
     for name, value in record.headers:

@@ -59,15 +59,15 @@ def write_files(
         place = "/".join(f"{name}={value}" for name, value in values.items())
         path = f"{place}/{uuid.uuid4()}.parquet" if place else f"{uuid.uuid4()}.parquet"
         full = f"{folder}/{path}"
-        filesystem.create_dir(f"{folder}/{place}", recursive=True)
         try:
+            filesystem.create_dir(f"{folder}/{place}", recursive=True)
             _write(filesystem, full, spec, rows)
+            size = filesystem.get_file_info(full).size
         except STORAGE_ERRORS:
             for left in (full, *(f"{folder}/{file.path}" for file in written)):
                 discard(filesystem, left)
             written.clear()
             raise
-        size = filesystem.get_file_info(full).size
         written.append(WrittenFile(path, size, values, json.dumps(statistics(spec, rows), separators=(",", ":"))))
 
 

@@ -6,8 +6,8 @@ before the first that still lives; the rows go, table by table, by the names of 
 themselves go; the states in PostgreSQL go, and what lay under the day's key in the key store. Each step looks at what
 stands and not at what was done: stopped anywhere, the next purge finishes it, and two at once do it together.
 
-What is over is told by records, not by a day's name alone: a day lives as long as the youngest of its records. And two
-clocks have to agree, this process's and PostgreSQL's, before anything is destroyed.
+What is over is told by records (`resources.purge_days`). And two clocks have to agree, this process's and PostgreSQL's,
+before anything is destroyed.
 
 Limits: Kafka's disk keeps bytes until the segment that they lie in is closed and behind the low watermark. A version of
 a table from before the purge can no longer be read where it needs a file of a purged day. What a bucket with versions
@@ -17,17 +17,20 @@ keeps of a purge that was stopped is left to its lifecycle rule (docs/retention.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from resources.failures import TransientFailure
-from resources.key_life import KeyLife, rows_by_day
+from resources.key_life import KeyLife
+from resources.purge_days import Day, past_days
+from resources.purge_kafka import delete_over
 from transforms.retention import PURGED, over
 
 if TYPE_CHECKING:
-    from resources.key_holds import HeldKey, Hold
+    from resources.key_holds import HeldKey
     from resources.lake import Lake
     from resources.postgres import ImageStatus
     from resources.settings import Settings
@@ -36,45 +39,10 @@ if TYPE_CHECKING:
 CLOCKS_APART = timedelta(hours=1)
 """Further apart, two clocks are one too many."""
 TRIES = 5
-_TOLD_BY = ("timestamp", "appended_at")
-"""The columns that say when the broker appended a record."""
 
 
 class ClocksDisagree(TransientFailure):
     """This process and PostgreSQL do not agree on the time; nothing was purged."""
-
-
-@dataclass(frozen=True)
-class Day:
-    """A day that is past its last: why it is kept all the same, or that it is due; and who of it is held."""
-
-    day: date
-    youngest: date
-    rows: Mapping[str, int]
-    hold: Hold | None = None
-    due: bool = True
-    people: tuple[HeldKey, ...] = ()
-    """Data keys of its uploaders that are kept."""
-    left: bool = True
-    """Whether anything is left that is of nobody who is held; where nothing is, the day is not due."""
-
-    @property
-    def kept(self) -> bool:
-        """Whether nothing of it may be touched."""
-        return not self.due and self.left
-
-    @property
-    def sentence(self) -> str:
-        """Why it stands or goes."""
-        if self.hold is not None:
-            return f"kept: held since {self.hold.since:%Y-%m-%d} by {self.hold.who}: {self.hold.why}"
-        if self.people:
-            said = sorted({f"since {one.since:%Y-%m-%d} by {one.who}: {one.why}" for one in self.people})
-            held = f"{len({one.key.pseudonym for one in self.people})} of its uploaders, held {'; '.join(said)}"
-            return f"purged, but for {held}" if self.due else f"kept: {held}"
-        if not self.left:
-            return "kept: what came late of uploaders that are held"
-        return "purged" if self.due else f"kept: its youngest record is of {self.youngest}"
 
 
 @dataclass
@@ -128,21 +96,7 @@ class Purge:
         Raises:
             TransientFailure: lake or key store are away.
         """
-        from resources.held_rows import left_over
-
-        today, kept = self._now().astimezone(UTC).date(), self._settings.retention_days
-        rows, holds, living = rows_by_day(self._lake), self._life.holds(), self._life.living()
-        past = {day for day in (*rows, *living) if over(day, day, today, kept)}
-        held = self._life.held_keys() if past else []
-        found = []
-        for day in sorted(past):
-            youngest = max(self._youngest(day, rows.get(day, {})), day)
-            people = tuple(one for one in held if one.day == day)
-            due, left = day not in holds and over(day, youngest, today, kept), True
-            if due and held and day not in living:
-                left = left_over(self._lake, day, held)
-            found.append(Day(day, youngest, rows.get(day, {}), holds.get(day), due and left, people, left))
-        return found
+        return past_days(self._lake, self._life, self._now().astimezone(UTC).date(), self._settings.retention_days)
 
     def held(self) -> list[HeldKey]:
         """Data keys of uploaders whose rows stay, on whatever day they lie: a correction comes days after its image.
@@ -206,65 +160,8 @@ class Purge:
                 {"here": here.isoformat(), "postgres": there.isoformat()},
             )
 
-    def _youngest(self, day: date, rows: Mapping[str, int]) -> date:
-        """The day on which the youngest of a day's records was appended."""
-        import polars as pl
-
-        youngest = day
-        for spec in PURGED:
-            column = next((name for name in _TOLD_BY if name in spec.schema.names), None)
-            if column is None or not rows.get(spec.name):
-                continue
-            with self._lake.named(f"read the age of the rows of {day} in table {spec.name}"):
-                of_day = pl.scan_delta(self._lake.open(spec.name)).filter(pl.col("day") == day)
-                found = of_day.select(pl.col(column).max()).collect().item()
-            if found is not None:
-                youngest = max(youngest, found.astimezone(UTC).date())
-        return youngest
-
     def _purge_kafka(self, due: Collection[date]) -> dict[str, dict[int, int]]:
-        """Delete what lies before the first record of a day that lives, and not beyond the last of one that is due."""
-        from resources.kafka import Admin
-        from resources.kafka_errors import TopicMissing
-        from resources.topics import topics
-
-        found = {}
-        for topic in topics(self._settings) if due else ():
-            admin = Admin(self._settings)
-            try:
-                state = admin.state(topic.name)
-            except TopicMissing:
-                continue  # a site without that lane
-            bounds = self._bounds(topic.table, state.topic_id, due)
-            lows = {partition: low for partition, (low, _) in state.partitions.items()}
-            before = {p: bound for p, bound in bounds.items() if p in lows and bound > lows[p]}
-            if before:
-                found[topic.name] = admin.delete_records(topic.name, before)
-        return found
-
-    def _bounds(self, spec: TableSpec, topic_id: str, due: Collection[date]) -> dict[int, int]:
-        """By partition, the first offset that has to stay. What bronze does not hold, it has not judged: of a table
-        that lost rows, Kafka may have the only copy."""
-        import polars as pl
-
-        from resources.lake import TableMissing
-
-        try:
-            handle = self._lake.open(spec.name)
-        except TableMissing:
-            return {}
-        over, offset = pl.col("day").is_in(list(due)), pl.col("offset")
-        with self._lake.named(f"look for the first living record in table {spec.name}"):
-            bounds = (
-                pl.scan_delta(handle)
-                .filter(pl.col("topic_id") == topic_id)
-                .group_by("partition")
-                .agg(offset.filter(~over).min().alias("living"), (offset.filter(over).max() + 1).alias("over"))
-                .filter(pl.col("over").is_not_null())
-                .select("partition", pl.min_horizontal("living", "over"))
-                .collect()
-            )
-        return dict(bounds.iter_rows())
+        return delete_over(self._settings, self._lake, due)
 
     def _purge_table(self, spec: TableSpec, due: Sequence[date], held: Sequence[HeldKey]) -> tuple[int, set[str]]:
         """Take the rows of these days out of a table, but those of who is held. Returns how many, and the files that
@@ -307,10 +204,14 @@ class Purge:
             left = unnamed_files(self._lake, spec, chosen, self._now(), removed)
         except TableMissing:
             return 0
+        swept = 0
         with self._lake.reading(spec.name) as (filesystem, folder):
             for _, path in left:
-                filesystem.delete_file(f"{folder}/{path}")
-        return len(left)
+                # Upkeep, or another purge, may have been first.
+                with suppress(FileNotFoundError):
+                    filesystem.delete_file(f"{folder}/{path}")
+                    swept += 1
+        return swept
 
     def _forget_versions(self, due: Sequence[date]) -> int:
         """Delete what a bucket with versions keeps of the files of purged days. Returns how many versions."""

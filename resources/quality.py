@@ -22,7 +22,7 @@ import polars as pl
 import pyarrow as pa
 
 from resources.corrections import read_corrections
-from resources.keys import Keys
+from resources.key_protocol import Keys
 from resources.lake import Lake
 from resources.registry import CHAMPION, ModelBroken, ModelMissing, Registry, Version
 from resources.sealed_rows import SealedRows

@@ -27,7 +27,7 @@ from deltalake import DeltaTable
 
 from resources.bronze import read_since
 from resources.following import COMMIT_TRIES, DARK
-from resources.keys import Keys
+from resources.key_protocol import Keys
 from resources.lake import CommitConflict, Lake
 from resources.progress import featuring_of, merging_of
 from resources.records import Record, records_of

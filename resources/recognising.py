@@ -24,7 +24,7 @@ import pyarrow as pa
 from resources.compute import Compute
 from resources.failures import PermanentFailure
 from resources.following import SKIPPED, UNREADABLE, Followed, Follower, Maker
-from resources.keys import Keys
+from resources.key_protocol import Keys
 from resources.lake import Lake
 from resources.progress import featuring_of, recognising_of
 from resources.registry import CHAMPION, ModelBroken, ModelMissing, Registry, Version

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from resources.kafka import admin, consumer_config
+from resources.kafka import Admin, consumer_config
 from resources.kafka_errors import ErrorMemory
-from resources.landing import known_topic_id, landed_offsets
+from resources.landing_losses import known_topic_id, landed_offsets
 from resources.landing_reader import Reader
 from resources.topics import Topic, images_topic
 from transforms.landing import Batch, ValueBuffer
@@ -125,8 +125,7 @@ def reland(
         raise ValueError("Landing records again needs who decides it and why; both are kept in the table's history.")
     topic = topic or images_topic(settings)
     handle = lake.open(topic.table.name)
-    with admin(settings) as broker:
-        state = broker.state(topic.name)
+    state = Admin(settings).state(topic.name)
     if partition is not None and partition not in state.partitions:
         valid = ", ".join(map(str, sorted(state.partitions)))
         raise ValueError(f"Topic {state.topic} has no partition {partition}. Valid ones: {valid}.")

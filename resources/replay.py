@@ -23,7 +23,7 @@ from deltalake import DeltaTable
 from resources.derived_tables import DerivedTables, Place
 from resources.developing import CHUNK_BYTES, CHUNK_RECORDS, COMMIT_TRIES
 from resources.judging import Decoder, Judged, NoIds, judge
-from resources.keys import Keys
+from resources.key_protocol import Keys
 from resources.lake import CommitConflict, Lake, TableMissing
 from resources.opening import Opener
 from resources.records import COLUMNS, Record, records_of

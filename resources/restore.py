@@ -8,12 +8,12 @@ day, may be restored; one whose identifiers say how far its input was taken in i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from resources.failures import PermanentFailure
 from resources.lake import open_lake
-from resources.lake_tables import known_table
+from resources.lake_tables import history_of, known_table, written_at
 from transforms.tables import DAILY_UPLOADS, QUARANTINED_IMAGES, RAW_IMAGES, TRAINING_SET
 
 if TYPE_CHECKING:
@@ -59,13 +59,11 @@ def versions_of(settings: Settings, name: str, limit: int) -> list[Version]:
         TableMissing: nothing was written to it yet.
     """
     lake = open_lake(settings)
-    handle = lake.open(known_table(name).name)
-    with lake.named(f"read the history of table {name}"):
-        entries = handle.history(limit)
+    entries = history_of(lake, name, lake.open(known_table(name).name), limit)
     return [
         Version(
             int(entry["version"]),
-            datetime.fromtimestamp(entry["timestamp"] / 1000, UTC),
+            written_at(entry),
             str(entry.get("operation", "")),
             "; ".join(str(entry[word]) for word in ("darkroom", "who", "why") if entry.get(word)),
         )
@@ -82,8 +80,6 @@ def restore_table(settings: Settings, name: str, version: int, *, dry_run: bool 
         TransientFailure: the lake is away, or another writer was first.
     """
     import polars as pl
-    from deltalake import DeltaTable
-    from deltalake.exceptions import DeltaError
 
     spec = known_table(name)
     if spec not in RESTORABLE:
@@ -97,15 +93,16 @@ def restore_table(settings: Settings, name: str, version: int, *, dry_run: bool 
     lake = open_lake(settings)
     handle = lake.open(name)
     before = handle.version()
-    try:
-        then = DeltaTable(lake.uri(name), version=version, storage_options=lake.storage.delta_options() or None)
-    except DeltaError as error:
+    if version not in (entry["version"] for entry in history_of(lake, name, handle)):
         raise RestoreRefused(
             f"Table {name} has no version {version} any more, or not yet; it stands at {before}. "
             f"`darkroom lake history {name}` lists those its log knows.",
             {"table": name, "version": version},
-        ) from error
-    rows_before, rows_then = (pl.scan_delta(one).select(pl.len()).collect().item() for one in (handle, then))
+        )
+    then = lake.open(name)
+    with lake.named(f"read version {version} of table {name}"):
+        then.load_as_version(version)
+        rows_before, rows_then = (pl.scan_delta(one).select(pl.len()).collect().item() for one in (handle, then))
     if dry_run:
         return Restored(before, rows_before, rows_then, None)
     with lake.named(f"restore table {name} to version {version}"):

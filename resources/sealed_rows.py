@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from resources.key_objects import KeyDestroyed, UnknownKey
-from resources.keys import Keys
+from resources.key_protocol import Keys
 from transforms.envelope import NONCE_BYTES, EnvelopeError, open_field, seal_field
 from transforms.names import DataKey
 from transforms.tables import TableSpec

@@ -27,11 +27,6 @@ class ActingIdentity(BaseModel):
 class IdentitySettings(BaseModel):
     """A part of `resources.settings.Settings`."""
 
-    keys_profile: str = Field(
-        default="",
-        description="Profile of AWS's configuration file whose role reaches the key store and KMS; empty: the role of "
-        "the process. An unknown one: nothing is opened or sealed, and the sentence names it.",
-    )
     identities: Annotated[dict[Acting, ActingIdentity], FROM_JSON] = Field(
         default_factory=dict,
         description="What differs where a run acts as `developing`, `learning` or `upkeep`: kafka_certificate, "

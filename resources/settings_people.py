@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from resources.settings_home import HomeSettings
 from resources.settings_json import FROM_JSON
 
 
-class PeopleSettings(BaseModel):
+class PeopleSettings(HomeSettings):
     """A part of `resources.settings.Settings`."""
 
     token_issuer: str = Field(
@@ -135,3 +136,13 @@ class PeopleSettings(BaseModel):
         description="How long after the directory's last look people's logins and rules at Kafka follow it again. Too "
         "high: who left a group is in the database so long. Too low: the directory lists everybody all the time.",
     )
+
+    @property
+    def signer_path(self) -> Path:
+        """The private key that sign-in signs with."""
+        return self.signer_file or self.home.absolute() / "secrets" / "signer.key"
+
+    @property
+    def jwks_path(self) -> Path:
+        """The JWKS file that tokens are verified with."""
+        return self.token_jwks or self.home / "tls" / "jwks.json"

@@ -24,7 +24,7 @@ from resources.directory import Person
 from resources.postgres_differences import person_sessions
 from resources.postgres_standing import OWNER, read_standing
 from resources.shop import shop_errors
-from resources.shop_people import PersonRefused, person_name, settle_login
+from resources.shop_people import LoginRefused, person_name, settle_login
 
 MARK = "darkroom: of the directory"
 _LOCK = 0x4C4F4749
@@ -73,7 +73,7 @@ def wanted_logins(policy: Policy, people: Iterable[Person]) -> tuple[dict[str, t
             continue
         try:
             wanted[person_name(person.name, policy)] = groups
-        except PersonRefused as error:
+        except LoginRefused as error:
             refused.append(str(error))
     return wanted, tuple(sorted(refused))
 

@@ -12,15 +12,14 @@ import psycopg
 from psycopg import sql
 
 from access.policy import Policy
+from access.principal import PERSON_NAME, PERSON_NAME_SAID
 from resources.failures import PermanentFailure
 from resources.postgres_roles import PostgresRoles
 from resources.postgres_standing import OWNER
 from resources.shop import shop_errors
 
-NAME = "a small letter, then small letters, digits, _ or -, at most 63 in all"
 
-
-class PersonRefused(PermanentFailure):
+class LoginRefused(PermanentFailure):
     """The name or a group cannot be."""
 
 
@@ -28,18 +27,12 @@ def person_name(name: str, policy: Policy) -> str:
     """`name`, if a person may have it.
 
     Raises:
-        PersonRefused: it is no name of a login, or a service, a group or the server has it.
+        LoginRefused: it is no name of a login, or a service, a group or the server has it.
     """
-    fits = (
-        name.isascii()
-        and 0 < len(name) <= 63
-        and name[0].islower()
-        and name.replace("_", "").replace("-", "").isalnum()
-    )
-    if not fits or name != name.lower():
-        raise PersonRefused(f"{name!r} is no name of a login. Valid: {NAME}.")
+    if PERSON_NAME.fullmatch(name) is None:
+        raise LoginRefused(f"{name!r} is no name of a login. Valid: {PERSON_NAME_SAID}.")
     if name in {*policy.identities, *policy.groups, OWNER, "postgres", "public", "none"} or name.startswith("pg_"):
-        raise PersonRefused(f"{name!r} is the name of a service, a group or the server. Take another one.")
+        raise LoginRefused(f"{name!r} is the name of a service, a group or the server. Take another one.")
     return name
 
 
@@ -52,14 +45,14 @@ def put_person(dsn: str, policy: Policy, name: str, groups: Sequence[str], passw
         password: the new one; None leaves it as it is.
 
     Raises:
-        PersonRefused: no such group, or a name that cannot be.
+        LoginRefused: no such group, or a name that cannot be.
         ShopRefused, ShopUnavailable: PostgreSQL refused, or is away; nothing was changed.
     """
     person_name(name, policy)
     unknown = sorted(set(groups) - set(policy.database_groups))
     if unknown or not groups:
         named, valid = ", ".join(unknown) or "nothing", ", ".join(sorted(policy.database_groups))
-        raise PersonRefused(f"{named} is no group with rights in the shop. Valid ones: {valid}.")
+        raise LoginRefused(f"{named} is no group with rights in the shop. Valid ones: {valid}.")
     with shop_errors(f"Making the login {name}"), psycopg.connect(dsn) as connection:
         settle_login(connection, policy, name, groups, password)
     PostgresRoles(dsn, policy).apply()
@@ -88,7 +81,7 @@ def remove_person(dsn: str, policy: Policy, name: str) -> bool:
     """Remove a login and end its sessions. Returns whether there was one.
 
     Raises:
-        PersonRefused: it is nobody's but the platform's.
+        LoginRefused: it is nobody's but the platform's.
         ShopRefused: it owns something; says what.
     """
     person_name(name, policy)

@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 
 import pyarrow as pa
-from deltalake import DeltaTable
+from deltalake import DeltaTable, PostCommitHookProperties
 from deltalake.exceptions import CommitFailedError
 
 from resources.lake import CommitConflict, Lake
+from resources.lake_failures import first_line
 from transforms.landing_protocol import Position
 from transforms.tables import TableSpec
 
@@ -86,13 +87,17 @@ class TrackedTable:
 
     def delete(self, predicate: str) -> None:
         """Remove rows by a predicate of values from the table itself; moves no offset."""
-        try:
-            self.handle.delete(predicate)
-        except CommitFailedError as error:
-            raise CommitConflict(
-                f"Table {self.spec.name}: another writer changed the rows to be removed: {error}. "
-                "Nothing was removed; look again."
-            ) from error
+        # As for every commit of the lake: a hook that fails would report one as failed that stands.
+        quiet = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
+        with self._lake.named(f"remove rows of table {self.spec.name}"):
+            try:
+                self.handle.delete(predicate, post_commithook_properties=quiet)
+            except CommitFailedError as error:
+                raise CommitConflict(
+                    f"Table {self.spec.name}: another writer changed the rows to be removed: {first_line(error)}. "
+                    "Nothing was removed; look again.",
+                    {"table": self.spec.name},
+                ) from error
         self.commits += 1
 
     def _committed(self, writer: int) -> None:

@@ -27,7 +27,7 @@ import pyarrow as pa
 
 from resources.corrections import Corrections, read_corrections
 from resources.following import COMMIT_TRIES, DARK, UNREADABLE
-from resources.keys import Keys
+from resources.key_protocol import Keys
 from resources.lake import CommitConflict, Lake, TableMissing
 from resources.lake_log import files_of
 from resources.sealed_rows import SealedRows

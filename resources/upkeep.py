@@ -26,7 +26,6 @@ TARGET_BYTES = 256 * 1024 * 1024
 """Files are joined up to this size, which Databricks takes for tables under 2.5 TB too. Memory does not hang on it, for
 readers have a row group in memory; an erasure writes a file of this size anew."""
 
-ROW_GROUP_BYTES = 8 * 1024 * 1024
 KEEP_HOURS = 24
 
 
@@ -61,6 +60,7 @@ def maintain(
     from deltalake import PostCommitHookProperties, WriterProperties
 
     from resources.lake import TableMissing
+    from resources.parquet_writer import ROW_GROUP_BYTES
 
     started = time.monotonic()
     try:

@@ -6,14 +6,12 @@ import dagster as dg
 
 AFTER_FAILURE_SECONDS = 300.0
 
-_UNFINISHED = frozenset(
-    {
-        dg.DagsterRunStatus.QUEUED,
-        dg.DagsterRunStatus.NOT_STARTED,
-        dg.DagsterRunStatus.STARTING,
-        dg.DagsterRunStatus.STARTED,
-        dg.DagsterRunStatus.CANCELING,
-    }
+UNFINISHED = (
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
 )
 
 
@@ -37,7 +35,7 @@ def turn(instance: dg.DagsterInstance, job: str, now: float) -> Turn:
     last = records[0]
     run = last.dagster_run
     wait = None
-    if run.status in _UNFINISHED:
+    if run.status in UNFINISHED:
         wait = f"run {run.run_id[:8]} is in flight"
     elif run.status is not dg.DagsterRunStatus.SUCCESS:
         seconds = (last.end_time or 0) + AFTER_FAILURE_SECONDS - now

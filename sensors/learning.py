@@ -20,25 +20,14 @@ import dagster as dg
 
 from resources.dagster_resources import LakeResource, SettingsResource
 from resources.failures import PlatformFailure, first_line
+from sensors.asking import AFTER_FAILURE_SECONDS, UNFINISHED
 from transforms.families import FAMILIES
-from transforms.recognition import Family
+from transforms.recognition import CORRECTED_OF, LEARNED_OF, Family
 from transforms.tables import IMAGE_FEATURES, LABEL_CORRECTIONS, PROCESSED_IMAGES
 
 RECOGNISE_JOB = "recognise_images"
-LEARNED_OF = "labelled images it learned of"
-CORRECTED_OF = "corrected labels it learned of"
-
-AFTER_FAILURE_SECONDS = 300.0
 HEARTBEAT_SECONDS = 24 * 3600.0
 """A run a day with nothing new too: that is what a fresh table says, and what notices another champion."""
-
-_UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 def champion_key(family: Family) -> dg.AssetKey:
@@ -143,7 +132,7 @@ def images_to_name(context: dg.SensorEvaluationContext, lake: LakeResource) -> d
     versions = [_of_champion(context.instance, family, "version") for family in FAMILIES]
     if not any(versions):
         return dg.SkipReason("no champion yet: nothing can be named")
-    runs = dg.RunsFilter(statuses=_UNFINISHED)
+    runs = dg.RunsFilter(statuses=UNFINISHED)
     naming = (RECOGNISE_JOB, *map(train_job_name, FAMILIES))
     if any(run.job_name in naming for run in context.instance.get_runs(filters=runs, limit=50)):
         return dg.SkipReason("a run that names images is in flight")
@@ -157,8 +146,8 @@ def images_to_name(context: dg.SensorEvaluationContext, lake: LakeResource) -> d
     why = f"{rows} images have features"
     last = context.instance.get_run_records(dg.RunsFilter(job_name=RECOGNISE_JOB), limit=1)
     if standing == context.cursor:
-        due, why = _asked_again(last[0] if last else None, time.time())
-        if due is None:
+        again, why = _asked_again(last[0] if last else None, time.time())
+        if not again:
             return dg.SkipReason(why)
     # The run before makes the key one of its kind: a count may come again, and Dagster takes each key once.
     request = dg.RunRequest(
@@ -167,19 +156,19 @@ def images_to_name(context: dg.SensorEvaluationContext, lake: LakeResource) -> d
     return dg.SensorResult(run_requests=[request], cursor=standing)
 
 
-def _asked_again(last: dg.RunRecord | None, now: float) -> tuple[float | None, str]:
-    """Whether a run is to be asked for though nothing is new (else None), and why or why not."""
+def _asked_again(last: dg.RunRecord | None, now: float) -> tuple[bool, str]:
+    """Whether a run is to be asked for though nothing is new, and why or why not."""
     ended = last.end_time if last is not None else None
     if last is None or ended is None:
-        return None, "nothing new to name"
+        return False, "nothing new to name"
     if last.dagster_run.status is not dg.DagsterRunStatus.SUCCESS:
         wait = ended + AFTER_FAILURE_SECONDS - now
         if wait > 0:
-            return None, f"run {last.dagster_run.run_id[:8]} failed; asked for again in {wait:.0f} s"
-        return ended, f"after the failure of run {last.dagster_run.run_id[:8]}"
+            return False, f"run {last.dagster_run.run_id[:8]} failed; asked for again in {wait:.0f} s"
+        return True, f"after the failure of run {last.dagster_run.run_id[:8]}"
     if now - ended > HEARTBEAT_SECONDS:
-        return ended, "the last run is a day old"
-    return None, "nothing new to name"
+        return True, "the last run is a day old"
+    return False, "nothing new to name"
 
 
 def nightly_training(family: Family) -> dg.ScheduleDefinition:

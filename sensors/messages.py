@@ -1,7 +1,7 @@
 """Wakes the landing of the small topics: corrected labels, and the answers of the sub-second lane.
 
-A tick compares watermarks with the identifiers in the tables, as the live lane's does; at most one run a minute, for
-starting a process costs more than landing a thousand records. A run that failed is asked for again after five minutes.
+A tick compares watermarks with the identifiers in the tables, as the live lane's does; at most one run a minute, so
+that records that come one by one have no run each. A run that failed is asked for again after five minutes.
 """
 
 import time

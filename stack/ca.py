@@ -27,10 +27,11 @@ from stack.paths import Layout, write_private
 ROOT_DAYS = 3650
 LEAF_DAYS = 1825
 RENEW_DAYS = 30
-# Only these may stand as a server; `postgres` is only that, and logs in nowhere.
 BEHIND = frozenset({"uploads", "streams", "signin"})
 """Services that the gateway stands before; their certificates have a name by which it knows them."""
+# Only these may stand as a server.
 SERVERS = frozenset({"broker", "postgres", "s3", "directory", "gateway", "recogniser", "mlflow", "spark", *BEHIND})
+# These are nothing else, and log in nowhere.
 SERVERS_ONLY = frozenset({"postgres", "s3", "directory", "gateway"})
 NAMES = (x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
 GATEWAY = "gateway"

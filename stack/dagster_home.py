@@ -45,7 +45,9 @@ def instance(layout: Layout, state: StackState) -> dict[str, Any]:
                             "sslcert": str(layout.certificate("dagster")),
                             "sslkey": str(layout.key("dagster")),
                         },
-                    }
+                    },
+                    # Made before the first code server (stack/dead_runs.py), and not looked for at each tick and run.
+                    "should_autocreate_tables": False,
                 },
             }
         },

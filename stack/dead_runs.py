@@ -14,16 +14,18 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import psutil
 
 from resources.pools import every_pool
 from stack.code_server import UNFINISHED
+from stack.forked_runs import FORKS
 from stack.processes import STACK, marks
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance, DagsterRun
+    from dagster_postgres import PostgresRunStorage
 
 CLOCK_SECONDS = 2.0
 MESSAGE = (
@@ -55,14 +57,28 @@ def make_pools(instance: DagsterInstance) -> None:
 
 
 def _workers(stack_id: str) -> dict[int, float]:
-    """Pid and start time of the code server's processes that live, this one and its parents left out."""
+    """Pid and start time of the code server's processes that live: this one and its parents left out, and those that
+    only help (the one that runs are forked from, and multiprocessing's tracker)."""
     kin = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
     found = {}
     for process in psutil.process_iter():
         mark = marks(process)
-        if mark is not None and mark[0] == stack_id and mark[1] == "code-server" and process.pid not in kin:
+        marked = mark is not None and mark[0] == stack_id and mark[1] == "code-server"
+        if marked and process.pid not in kin and not _helps(process):
             found[process.pid] = process.create_time()
     return found
+
+
+def _helps(process: psutil.Process) -> bool:
+    """Whether it is no run's. A run's process, being a fork, has the command line of the one that it is forked from."""
+    try:
+        words = " ".join(process.cmdline())
+        if "multiprocessing.resource_tracker" in words:
+            return True
+        parent = process.parent()
+        return FORKS in words and (parent is None or FORKS not in " ".join(parent.cmdline()))
+    except psutil.Error:
+        return False
 
 
 def _alive(instance: DagsterInstance, run: DagsterRun, workers: dict[int, float]) -> bool:
@@ -85,7 +101,10 @@ def main() -> None:
     """Make Dagster's tables and pools where they are missing, and fail the dead runs of this stack."""
     from dagster import DagsterInstance
 
+    from stack.dagster_storage import make_tables
+
     with DagsterInstance.from_config(str(Path(os.environ["DAGSTER_HOME"]))) as instance:
+        make_tables(cast("PostgresRunStorage", instance.run_storage).postgres_url)
         make_pools(instance)
         for run_id in fail_dead_runs(instance, os.environ[STACK]):
             sys.stderr.write(f"run {run_id} failed: its process is gone\n")

@@ -41,7 +41,7 @@ def exclusively(layout: Layout, say: Callable[[str], None], name: str = "lock") 
                     told = True
                 if time.monotonic() > deadline:
                     raise StackError(
-                        f"Another darkroom command (pid {holder}) has held {layout.state / 'lock'} for over "
+                        f"Another darkroom command (pid {holder}) has held {layout.state / name} for over "
                         f"{WAIT_SECONDS:.0f} s. See what it does, or end it."
                     ) from None
                 time.sleep(0.2)

@@ -70,8 +70,13 @@ class Layout:
 
     @property
     def spark(self) -> Path:
-        """What the workers of a Spark cluster write: logs of executors, spilled data."""
+        """What Spark writes: logs of a cluster's executors, spilled data."""
         return self.home / "spark"
+
+    @property
+    def spilled(self) -> Path:
+        """What a Spark session writes when it shuffles, or its memory is full."""
+        return self.spark / "spilled"
 
     @property
     def spark_properties(self) -> Path:
@@ -176,11 +181,11 @@ def fits_sockets(folder: Path) -> bool:
     return len(os.fsencode(folder)) <= SOCKET_FOLDER_BYTES and _PLAIN.fullmatch(str(folder)) is not None
 
 
-def write_private(path: Path, content: str | bytes) -> bool:
-    """Write a file that only its owner reads (0600), whole or not at all. Returns whether the content changed."""
+def write_private(path: Path, content: str | bytes) -> None:
+    """Write a file that only its owner reads (0600), whole or not at all; not where it has that content already."""
     data = content.encode() if isinstance(content, str) else content
     if path.is_file() and path.read_bytes() == data:
-        return False
+        return
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
@@ -188,4 +193,3 @@ def write_private(path: Path, content: str | bytes) -> bool:
         file.flush()
         os.fsync(file.fileno())
     os.replace(scratch, path)
-    return True

@@ -32,7 +32,7 @@ def make_person(home: Path, name: str, groups: Sequence[str]) -> str:
 
     Raises:
         StackError: no stack there.
-        PersonRefused, ShopRefused, ShopUnavailable: see put_person.
+        LoginRefused, ShopRefused, ShopUnavailable: see put_person.
     """
     path = _passfile(home, name)
     password = None if path.is_file() else secrets.token_urlsafe(PASSWORD_BYTES)
@@ -82,7 +82,7 @@ def end_person(home: Path, name: str) -> bool:
     """Remove a login and its password. Returns whether there was one.
 
     Raises:
-        StackError, PersonRefused, ShopRefused, ShopUnavailable: as above.
+        StackError, LoginRefused, ShopRefused, ShopUnavailable: as above.
     """
     path = _passfile(home, name)
     removed = remove_person(stack_settings(home, "admin").postgres_dsn, load_policy(), name)

@@ -2,19 +2,21 @@
 
 Dagster gives each run a fresh interpreter, which imports Dagster and the whole code location again; that was more than
 half of what a small run costs. Here a process that has imported them once, and done nothing else, forks for each run
-(multiprocessing's forkserver). It starts with the first run and ends with the code server and the last run. It has no
-connection, and no thread but its own and the memory allocator's, which is made for forks. When it is killed, the runs
-that it has begun count as failed, what they had committed stays, and the next run starts another.
+(multiprocessing's forkserver). It starts with the code server and ends with it and the last run. It has no connection,
+and no thread but its own and the memory allocator's, which is made for forks. When it is killed its runs are told to
+end, what they had committed stays, and the next run starts another.
 
-Limits: memory that the imports took is shared until it is written to. Dagster names the place where its processes come
-from `_mp_ctx`, which is private: a release without it starts runs as Dagster does, and a test says so.
+Limits: code that was changed is run after the code server was started again. Memory that the imports took is shared
+until it is written to. Dagster names the place where its processes come from `_mp_ctx`, which is private: a release
+without it starts runs as Dagster does, and a test says so.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import sys
 from typing import TYPE_CHECKING, Any
+
+from stack.forked_runs import begin
 
 if TYPE_CHECKING:
     from dagster._grpc.server import DagsterApiServer
@@ -45,9 +47,7 @@ def warm(server: type[DagsterApiServer], module: str) -> type[DagsterApiServer]:
     class WarmServer(server):
         def __init__(self, *arguments: Any, **named: Any) -> None:
             super().__init__(*arguments, **named)
-            forks = multiprocessing.get_context("forkserver")
-            forks.set_forkserver_preload([*PRELOADED, module])
-            setattr(self, _CONTEXT, forks)
+            setattr(self, _CONTEXT, begin([*PRELOADED, module]))
 
     return WarmServer
 

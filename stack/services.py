@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -24,24 +24,6 @@ from stack.paths import Layout
 from stack.processes import SERVICE, STACK
 from stack.state import StackState, identity_overrides, mlflow_store
 
-PORTS = (
-    "postgres",
-    "kafka",
-    "kafka-people",
-    "kafka-controller",
-    "s3",
-    "directory",
-    "mlflow",
-    "uploads-1",
-    "uploads-2",
-    "streams-1",
-    "streams-2",
-    "recogniser",
-    "signin-1",
-    "signin-2",
-    "gateway",
-    *spark_cluster.PORTS,
-)
 UPLOADS = ("uploads-1", "uploads-2")
 STREAMS = ("streams-1", "streams-2")
 MLFLOW = "mlflow"
@@ -52,6 +34,14 @@ KEEPER = "access"
 SIGNIN = ("signin-1", "signin-2")
 BEHIND = {"uploads": UPLOADS, "streams": STREAMS, "signin": SIGNIN}
 """The services behind the gateway and their instances."""
+_ONE_PORT = ("postgres", s3.S3, directory.DIRECTORY, MLFLOW, *UPLOADS, *STREAMS, RECOGNISER, *SIGNIN, GATEWAY)
+PORTS = {
+    "kafka": ("kafka", "kafka-people", "kafka-controller"),
+    **{name: (name,) for name in _ONE_PORT},
+    **spark_cluster.PORTS,
+}
+"""By service, the names of the ports that it listens on."""
+PORT_NAMES = tuple(port for ports in PORTS.values() for port in ports)
 # Waves in which services stop: the reverse of what each needs. Known without any settings, so that `down` always works.
 STOP_WAVES = (
     (GATEWAY,),
@@ -85,7 +75,7 @@ def services(layout: Layout, state: StackState, settings: Settings) -> list[Serv
     python = sys.executable
     ports = state.ports
     workspace = str(layout.dagster / "workspace.yaml")
-    code = _environment(layout, state, "dagster") | {"DAGSTER_HOME": str(layout.dagster)}
+    code = _environment(layout, state, "dagster") | {"DAGSTER_HOME": str(layout.dagster)} | _spilling(layout)
     # Who may open keys, and purge, is for runs, which the code server starts: pages and daemon know of none.
     dagster = {name: value for name, value in code.items() if name != "DARKROOM_IDENTITIES"}
     # A home of before a service has no port for it until the next `up`; `status` and `down` work until then.
@@ -250,13 +240,19 @@ def _object_store(layout: Layout, state: StackState, settings: Settings) -> Serv
 def _cluster(layout: Layout, state: StackState, settings: Settings) -> list[Service]:
     """Spark's master and workers."""
     services = []
+    spilling = _spilling(layout)
     for name in spark_cluster.SERVICES:
         line = spark_cluster.command(layout, name, state.ports)
         needs = () if name == spark_cluster.MASTER else (spark_cluster.MASTER,)
-        environment = spark_cluster.environment(name, state.ports, settings)
+        environment = spark_cluster.environment(name, state.ports, settings) | spilling
         url = spark_cluster.page(name, state.ports)
         services.append(Service(name, line, needs, environment, stop_seconds=20, url=url))
     return services
+
+
+def _spilling(layout: Layout) -> dict[str, str]:
+    """Where Spark spills, drivers (which are runs) and executors: else the system's temporary folder."""
+    return {"SPARK_LOCAL_DIRS": str(layout.spilled)}
 
 
 def _mlflow(layout: Layout, state: StackState) -> Service:
@@ -282,6 +278,11 @@ def mlflow_socket(state: StackState) -> Path:
 def webserver_socket(state: StackState, name: str) -> Path:
     """The Unix socket of one of Dagster's web servers."""
     return state.run / f"{name}.sock"
+
+
+def ports_of(names: Iterable[str]) -> set[str]:
+    """The names of the ports that these services listen on."""
+    return {port for name in names for port in PORTS.get(name, ())}
 
 
 def base_environment(state: StackState) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Generator
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +11,7 @@ from access.signer import Signer, SignerNotReady
 from resources.settings import Settings
 from stack.errors import StackError
 from stack.paths import Layout
-from stack.state import load_state, stack_settings
+from stack.state import stack_settings
 
 if TYPE_CHECKING:
     import httpx
@@ -30,25 +29,19 @@ def owner_client(home: Path, timeout_seconds: float = 60.0) -> httpx.Client:
     """The stack's owner at the gateway: trusts its authority, and signs each request anew for `OWNERS_GROUPS`.
 
     Raises:
-        StackError: no stack there, or no gateway in it yet.
+        StackError: no stack there, no gateway in it yet, or no authority.
     """
     import httpx
 
-    from stack.status import gateway_url
+    from stack.doors import door_of, trust
 
     class Signing(httpx.Auth):
         def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
             request.headers["Authorization"] = f"Bearer {development_token(home, 'owner', OWNERS_GROUPS, 60)}"
             yield request
 
-    url = gateway_url(load_state(home))
-    if url is None:
-        raise StackError(f"The stack in {home} has no gateway yet: `darkroom up` starts it.")
-    try:
-        trust = ssl.create_default_context(cafile=str(Layout(home).ca))
-    except (OSError, ssl.SSLError) as error:
-        raise StackError(f"The stack's authority {Layout(home).ca} cannot be read: {error}.") from None
-    return httpx.Client(base_url=url, verify=trust, auth=Signing(), timeout=timeout_seconds, trust_env=False)
+    url, trusted = door_of(home), trust(home)
+    return httpx.Client(base_url=url, verify=trusted, auth=Signing(), timeout=timeout_seconds, trust_env=False)
 
 
 def development_token(home: Path, subject: str, groups: tuple[str, ...], ttl_seconds: int) -> str:

@@ -27,7 +27,8 @@ from stack.pkcs12 import as_pkcs12, authority_as_pkcs12
 MASTER = "spark-master"
 WORKERS = ("spark-worker-1", "spark-worker-2")
 SERVICES = (MASTER, *WORKERS)
-PORTS = (MASTER, *(f"{name}-page" for name in SERVICES))
+PORTS = {MASTER: (MASTER, f"{MASTER}-page"), **{name: (f"{name}-page",) for name in WORKERS}}
+"""The names of each service's ports."""
 IDENTITY = "spark"
 """Of master and workers alike, before those who look at their pages."""
 _SECRET = "spark.authenticate.secret"  # noqa: S105 - the property's name

@@ -183,13 +183,22 @@ def _acting(layout: Layout, port: int) -> dict[str, dict[str, str]]:
 
 
 def _disks(layout: Layout, state: StackState) -> dict[str, str]:
-    """Where the stack's services write, by name."""
-    lake = layout.s3 if state.lake == s3.S3 else layout.home / "lake"
-    places = {"lake": lake, "kafka": layout.kafka, "mlflow": layout.mlflow, "dagster": layout.dagster}
-    places |= {"logs": layout.logs, "keys": layout.home / "keys"}
+    """Where the stack's services write, by name; a bucket is on no disk of this machine."""
+    settings = load_settings({"home": str(layout.home)})
+    places = {
+        "lake": str(layout.s3) if state.lake == s3.S3 else settings.lake_root,
+        "keys": settings.keys_root,
+        "kafka": str(layout.kafka),
+        "mlflow": str(layout.mlflow),
+        "dagster": str(layout.dagster),
+        "directory": str(layout.directory),
+        "spark": str(layout.spark),
+        "logs": str(layout.logs),
+    }
     if state.postgres is not None:
-        places["postgres"] = state.postgres.folder
-    return {name: str(folder) for name, folder in places.items()}
+        places["postgres"] = str(state.postgres.folder)
+    folders = {name: place.removeprefix("file://") for name, place in places.items()}
+    return {name: folder for name, folder in folders.items() if "://" not in folder}
 
 
 def _mlflow(layout: Layout, port: int, identity: str) -> dict[str, str]:

@@ -116,6 +116,11 @@ class Supervisor:
             return self._rpc().getIdentification() == f"darkroom-{self._state.id}"
         except OSError:
             return False
+        except Fault as fault:
+            if fault.faultCode != Faults.SHUTDOWN_STATE:
+                raise
+            # On its way out it answers nothing else, until it is gone.
+            return True
 
     def pid(self) -> int | None:
         """Its pid; None when it does not answer."""
@@ -135,7 +140,7 @@ class Supervisor:
         environment = {**base_environment(self._state), HOME: str(self._layout.home), SERVICE: SUPERVISOR}
         with output.open("wb") as file:
             process = subprocess.Popen(
-                [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration_file(self._layout))],
+                [sys.executable, "-m", "stack.supervisor", "-c", str(configuration_file(self._layout))],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -149,9 +154,10 @@ class Supervisor:
 
     def configure(self, services: Sequence[Service]) -> list[str]:
         """Write the configuration; tell a running supervisor. Returns the services that were stopped for a change."""
-        changed = write_private(configuration_file(self._layout), configuration(self._layout, self._state, services))
-        if not changed or not self.runs():
+        write_private(configuration_file(self._layout), configuration(self._layout, self._state, services))
+        if not self.runs():
             return []
+        # Also where the file is as it was: whoever wrote it may have been killed before the supervisor was told.
         rpc = self._rpc()
         ((added, modified, removed),) = rpc.reloadConfig()
         stopped = []

@@ -38,7 +38,7 @@ from stack.paths import Layout
 from stack.ports import choose
 from stack.postgres_place import settle
 from stack.processes import end_services, kill, left_sessions, living, other_stacks, remember
-from stack.services import PORTS, STOP_WAVES, Service, gateway_configuration, select, services
+from stack.services import PORT_NAMES, STOP_WAVES, Service, gateway_configuration, ports_of, select, services
 from stack.signing import signer
 from stack.state import IDENTITIES, identity_overrides, save_state
 from stack.supervision import Supervisor
@@ -163,11 +163,9 @@ class _Start:
             kill(left)
 
     def _choose_ports(self, running: set[str]) -> None:
-        serving = {"kafka", "kafka-people", "kafka-controller"} if "kafka" in running else set()
-        serving |= running & set(PORTS)
         state = self._state
         before = dict(state.ports)
-        state.ports, moved = choose(PORTS, before, serving)
+        state.ports, moved = choose(PORT_NAMES, before, ports_of(running))
         for name in moved:
             self._say(
                 f"Port {before[name]} of {name} is taken by another process: from now on it is {state.ports[name]}."

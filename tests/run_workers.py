@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import psutil
 
+from stack.forked_runs import FORKS
+
 
 def run_workers(server: psutil.Process) -> list[psutil.Process]:
     """The processes of runs in progress, those that they started themselves left out.
 
     Args:
-        server: the code server; it starts the process that forks (`stack/run_server.py`) with the first run.
+        server: the code server, which starts the process that forks (`stack/run_server.py`).
     """
     return [worker for fork in server.children() if _forks(fork) for worker in _children(fork)]
 
 
 def _forks(process: psutil.Process) -> bool:
     try:
-        return any("multiprocessing.forkserver" in word for word in process.cmdline())
+        return any(FORKS in word for word in process.cmdline())
     except psutil.NoSuchProcess:
         return False
 

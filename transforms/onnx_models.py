@@ -12,7 +12,6 @@ believed once its shape fits; a file of another shape is refused by name and sco
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,9 +106,3 @@ class Scorer:
         answers: Any = self._session.run(list(OUTPUTS), {INPUT: rows})  # of kinds that only the graph knows
         labels, probabilities = answers
         return Scores(tuple(str(label) for label in labels), np.asarray(probabilities).max(axis=1))
-
-
-def accuracy(scorer: Scorer, features: np.ndarray, labels: Sequence[str]) -> float:
-    """Share of the rows that a model names right; 0 where there are none."""
-    named = scorer.score(features).labels
-    return sum(one == truth for one, truth in zip(named, labels, strict=True)) / len(labels) if labels else 0.0

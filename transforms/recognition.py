@@ -23,6 +23,9 @@ import numpy as np
 SPLITS = ("train", "validation", "test")
 TRAIN_SHARE, VALIDATION_SHARE = 0.70, 0.15
 SPLIT_RECIPE = b"darkroom-split-1"
+LEARNED_OF = "labelled images it learned of"
+CORRECTED_OF = "corrected labels it learned of"
+"""What is told of a champion in Dagster, where the sensors read it."""
 
 
 class CannotLearn(Exception):

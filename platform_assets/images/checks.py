@@ -15,12 +15,11 @@ from platform_assets.images.developed import LANDED_BEFORE
 from platform_assets.images.verified import VERIFIED, landed_to, offsets_of, to_verify, verified_before
 from platform_assets.reporting import bar_chart, markdown_table
 from platform_assets.schema import asset_key
+from platform_assets.table_checks import ONE_ROW, SCHEMA, schema_result, schema_spec, unique_result
 from resources.dagster_resources import KafkaResource, LakeResource
-from transforms.tables import DAILY_UPLOADS, PROCESSED_IMAGES, QUARANTINED_IMAGES, RAW_IMAGES, TableSpec
+from transforms.tables import DAILY_UPLOADS, PROCESSED_IMAGES, QUARANTINED_IMAGES, RAW_IMAGES
 
 if TYPE_CHECKING:
-    from deltalake import Field
-
     from resources.lake import Lake
 
 WARN_SHARE = 0.10
@@ -30,18 +29,8 @@ SHOWN_PROBLEMS = 20
 MATERIALIZATIONS_LOOKED_AT = 50
 
 HOLDS_THE_STREAM = "holds_what_the_broker_held"
-ONE_ROW = "one_row_per_image"
 CAUGHT_UP = "developed_up_to_bronze"
 SHARE = "quarantine_share"
-SCHEMA = "schema_as_specified"
-
-
-def _schema_spec(spec: TableSpec) -> dg.AssetCheckSpec:
-    return dg.AssetCheckSpec(
-        SCHEMA,
-        asset=asset_key(spec),
-        description="Columns, types, partitions and day partitioning are those specified.",
-    )
 
 
 @dg.multi_asset_check(
@@ -53,7 +42,7 @@ def _schema_spec(spec: TableSpec) -> dg.AssetCheckSpec:
             blocking=True,
             description="Bronze has every record that the broker held in what landed, once; samples byte by byte.",
         ),
-        _schema_spec(RAW_IMAGES),
+        schema_spec(RAW_IMAGES),
     ],
     can_subset=True,
     retry_policy=RETRY,
@@ -109,7 +98,7 @@ def bronze_checks(
             description=f"In quarantine are, of the records of the newest day that has {FEWEST_RECORDS}, at most "
             f"{WARN_SHARE:.0%} (else a warning) or {ERROR_SHARE:.0%} (else an error).",
         ),
-        *(_schema_spec(spec) for spec in (PROCESSED_IMAGES, QUARANTINED_IMAGES)),
+        *(schema_spec(spec) for spec in (PROCESSED_IMAGES, QUARANTINED_IMAGES)),
     ],
     can_subset=True,
     retry_policy=RETRY,
@@ -123,7 +112,7 @@ def developed_checks(context: dg.AssetCheckExecutionContext, lake: LakeResource)
             if key.name == SCHEMA:
                 yield schema_result(tables, specs[key.asset_key])
             elif key.name == ONE_ROW:
-                yield one_row_result(tables)
+                yield unique_result(tables, PROCESSED_IMAGES, ("id",), distinct="images")
             elif key.name == CAUGHT_UP:
                 yield caught_up_result(tables, context.instance)
             else:
@@ -137,44 +126,6 @@ def daily_uploads_schema(context: dg.AssetCheckExecutionContext, lake: LakeResou
     """Gold against its specification."""
     with told_to_dagster(context):
         return schema_result(lake.open(), DAILY_UPLOADS)
-
-
-def schema_result(lake: "Lake", spec: TableSpec) -> dg.AssetCheckResult:
-    """The table's columns as stored against `spec`."""
-    from deltalake import Schema
-
-    handle = lake.open(spec.name)
-    expected = {(field.name, _type_of(field)) for field in Schema.from_arrow(spec.schema).fields}
-    found = {(field.name, _type_of(field)) for field in handle.schema().fields}
-    partitions = tuple(handle.metadata().partition_columns)
-    rows = [("only in the table", name, kind) for name, kind in sorted(found - expected)]
-    rows += [("only specified", name, kind) for name, kind in sorted(expected - found)]
-    if partitions != spec.partition_by:
-        rows.append(("partitioned by", ", ".join(partitions), f"specified: {', '.join(spec.partition_by)}"))
-    return dg.AssetCheckResult(
-        asset_key=asset_key(spec),
-        check_name=SCHEMA,
-        passed=not rows,
-        metadata={"columns": len(found), "differences": markdown_table(["where", "column", "type"], rows)},
-    )
-
-
-def _type_of(field: "Field") -> str:
-    return f"{field.type}{'' if field.nullable else ' not null'}"
-
-
-def one_row_result(lake: "Lake") -> dg.AssetCheckResult:
-    """No id twice in processed_images; ids themselves stay out of the event log."""
-    import polars as pl
-
-    table = pl.scan_delta(lake.open(PROCESSED_IMAGES.name))
-    rows, distinct = table.select(pl.len().alias("rows"), pl.col("id").n_unique().alias("distinct")).collect().row(0)
-    return dg.AssetCheckResult(
-        asset_key=asset_key(PROCESSED_IMAGES),
-        check_name=ONE_ROW,
-        passed=rows == distinct,
-        metadata={"rows": rows, "images": distinct, "rows too many": rows - distinct},
-    )
 
 
 def caught_up_result(lake: "Lake", instance: dg.DagsterInstance) -> dg.AssetCheckResult:

@@ -20,12 +20,10 @@ from platform_assets.schema import LEARNING, OWNERS, asset_key
 from resources.dagster_resources import KeysResource, LakeResource, RegistryResource, SettingsResource
 from resources.pools import model_pool
 from transforms.families import FAMILIES
-from transforms.recognition import Family
+from transforms.recognition import CORRECTED_OF, LEARNED_OF, Family
 from transforms.tables import TRAINING_SET
 
 BETTER = "better_than_champion"
-LABELLED_THEN = "labelled images it learned of"
-CORRECTED_THEN = "corrected labels it learned of"
 
 
 @dataclass(frozen=True)
@@ -192,8 +190,8 @@ def _champion(family: Family) -> dg.AssetsDefinition:
                 "why": verdict.sentence,
                 "accuracy on the test split": round((verdict.right or 0) / (verdict.rows or 1), 4),
                 "test rows": verdict.rows,
-                LABELLED_THEN: int(now.tags.get(LABELLED, 0)) if now is not None else 0,
-                CORRECTED_THEN: int(now.tags.get(CORRECTED, 0)) if now is not None else 0,
+                LEARNED_OF: int(now.tags.get(LABELLED, 0)) if now is not None else 0,
+                CORRECTED_OF: int(now.tags.get(CORRECTED, 0)) if now is not None else 0,
             },
             data_version=dg.DataVersion(version),
         )

@@ -22,7 +22,7 @@ from transforms.recognition import Family
 from transforms.tables import LABEL_TRUST, TRAINING_SET
 
 if TYPE_CHECKING:
-    from resources.keys import Keys
+    from resources.key_protocol import Keys
     from resources.label_trust import Examination
     from resources.lake import Lake
     from resources.registry import Registry

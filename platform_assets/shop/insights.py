@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from platform_assets.failing import RETRY, told_to_dagster
-from platform_assets.images.checks import SCHEMA, schema_result
 from platform_assets.images.preview import delta_facts
 from platform_assets.reporting import bar_chart, markdown_table
 from platform_assets.schema import asset_key, pool, table_asset
 from platform_assets.shop.sources import SHOP, source_key
-from platform_assets.table_checks import unique_result
+from platform_assets.table_checks import SCHEMA, schema_result, unique_result
 from resources.dagster_resources import LakeResource, ShopResource
 from transforms.shop_tables import DIM_ITEM, SALES_WITH_ITEMS, TOP_ITEMS, TOP_MEMBERS
 

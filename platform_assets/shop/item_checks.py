@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from platform_assets.failing import RETRY, told_to_dagster
-from platform_assets.images.checks import SCHEMA, schema_result
 from platform_assets.schema import asset_key
+from platform_assets.table_checks import SCHEMA, schema_result
 from resources.dagster_resources import LakeResource, ShopResource
 from transforms.shop_tables import DIM_ITEM, ITEM_EVENTS
 

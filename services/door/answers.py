@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from resources.kafka import consumer_config
-from resources.keys import KeyDestroyed, Keys, UnknownKey
+from resources.key_objects import KeyDestroyed, UnknownKey
+from resources.key_protocol import Keys
 from resources.settings import Settings
 from transforms.envelope import Clear, EnvelopeError, clear_of
 from transforms.landing import headers_of

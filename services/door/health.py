@@ -14,7 +14,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from access.tokens import JwksUnavailable
-from resources.keys import KeyUnavailable
+from resources.key_objects import KeyUnavailable
 from resources.postgres import StatusUnavailable
 from services.door.models import Readiness
 from services.door.problems import Problem

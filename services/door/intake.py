@@ -20,7 +20,8 @@ from time import perf_counter
 from typing import Any
 
 from access.principal import Principal
-from resources.keys import DayDestroyed, Keys, KeyUnavailable
+from resources.key_objects import DayDestroyed, KeyUnavailable
+from resources.key_protocol import Keys
 from resources.postgres import StatusRow
 from services.door.delivery import Deliverer, Delivery
 from services.door.given import filename_of, label_of, uploaded_at_of

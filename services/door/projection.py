@@ -1,7 +1,7 @@
 """`accepted`, written behind the answer: Kafka has the image, and a projection may never delay or fail that.
 
-One thread writes batches. What cannot be written is dropped and counted: landing and developing fill it in. Until a
-row is written, this instance answers from memory, so that an uploader who asks at once is not told 404.
+One thread writes batches. What cannot be written is dropped and counted: developing fills it in. Until a row is
+written, this instance answers from memory, so that an uploader who asks at once is not told 404.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class StatusWriter:
                 self._store.put_many(batch)
             except Exception as error:
                 # Not only StatusUnavailable: whatever it is, this thread is the only one, and the next batch may pass.
-                log.warning("%d states are left to the next landing: %s: %s", len(batch), type(error).__name__, error)
+                log.warning("%d states are left to developing: %s: %s", len(batch), type(error).__name__, error)
                 self._dropped(len(batch))
                 if not stopping:
                     with self._changed:

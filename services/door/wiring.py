@@ -11,14 +11,16 @@ from typing import TypeVar
 
 from access.tokens import TokenVerifier
 from resources.kafka import producer_config
-from resources.keys import Keys, open_key_store
+from resources.key_protocol import Keys
+from resources.keys import open_key_store
 from resources.postgres import ImageStatus
 from resources.settings import Settings
 from services.door.answers import Answers, AnswerSource, TopicTail
 from services.door.bearer import Verifier
 from services.door.budget import Budget
-from services.door.delivery import Deliverer, KafkaDeliverer
+from services.door.delivery import Deliverer
 from services.door.intake import Intake
+from services.door.kafka_delivery import KafkaDeliverer
 from services.door.metrics import Metrics
 from services.door.projection import StatusStore, StatusWriter
 

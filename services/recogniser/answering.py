@@ -16,7 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
-from resources.keys import Keys
+from resources.key_protocol import Keys
 from resources.opening import Opened, Opener, Refused
 from resources.records import Record
 from resources.settings import Settings

@@ -15,9 +15,10 @@ from resources.keys import open_key_store
 from resources.mlflow_registry import open_registry
 from resources.settings import Settings
 from services.door import health, rendering
-from services.door.delivery import Deliverer, KafkaDeliverer
+from services.door.delivery import Deliverer
 from services.door.edge import Edge
 from services.door.health import ReadinessProbe
+from services.door.kafka_delivery import KafkaDeliverer
 from services.door.models import Readiness
 from services.recogniser.champions import Champions
 from services.recogniser.engine import Edges, Recogniser

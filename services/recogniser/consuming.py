@@ -22,7 +22,7 @@ from typing import Any, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from resources.failures import TransientFailure
-from resources.kafka import admin, consumer_config
+from resources.kafka import Admin, consumer_config
 from resources.kafka_errors import ErrorMemory, failure
 from resources.records import Record
 from resources.settings import Settings
@@ -154,8 +154,7 @@ class Consuming:
         if offset <= line.last:
             raise TopicMadeAnew(f"{self._settings.topic}-{partition} gave offset {offset} after {line.last}.")
         if self._topic_id is None:
-            with admin(self._settings) as client:
-                self._topic_id = client.topic_id(self._settings.topic)
+            self._topic_id = Admin(self._settings).topic_id(self._settings.topic)
         try:
             record = record_of(arrived, self._topic_id)
         except Exception as error:

@@ -24,7 +24,7 @@ from confluent_kafka import Consumer, KafkaException
 
 from resources.failures import PlatformFailure, TransientFailure, first_line
 from resources.key_objects import KeyUnavailable
-from resources.keys import Keys
+from resources.key_protocol import Keys
 from resources.records import Record
 from resources.settings import MEBIBYTE, Settings
 from services.door.delivery import Deliverer, Delivery
@@ -201,9 +201,11 @@ class Recogniser:
             try:
                 answered = not line.closed and self._handle(record)
             except Exception as error:
-                # Of one record nobody foresaw this: the lane goes on, and the batch lane names the image.
-                where = {"partition": record.partition, "offset": record.offset, "error": type(error).__name__}
-                log.exception("a record was passed over", extra={"fields": where})
+                # A bug of ours, or of a library that met a new kind of poison: it costs its own record, no other, and
+                # the batch lane names the image.
+                fields = {"error": type(error).__name__, "partition": record.partition, "offset": record.offset}
+                log.exception("a record is passed over", extra={"fields": fields})
+                self._metrics.records.labels(FAILED).inc()
                 answered = True
             finally:
                 self._under_way.end(record, line, answered=answered)
@@ -219,12 +221,6 @@ class Recogniser:
                 if not self._again(_what(failure), first_line(failure), wait):
                     return False
                 wait = min(2 * wait, LONGEST_WAIT)
-            except Exception as error:
-                # A bug of ours, or of a library that met a new kind of poison: it costs its own record, no other.
-                fields = {"error": type(error).__name__, "partition": record.partition, "offset": record.offset}
-                log.error("a record is passed over", extra={"fields": fields})
-                self._metrics.records.labels(FAILED).inc()
-                return True
         if not self._deliver(outcome.answers):
             return False
         self._metrics.records.labels(outcome.name).inc()

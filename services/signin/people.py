@@ -78,17 +78,19 @@ async def prove(service: SignIn, request: Request, name: str, password: str, *, 
 
 async def _proved(service: SignIn, request: Request, name: str, password: str) -> Person:
     address = request.client.host if request.client is not None else "unknown"
-    if wait := service.attempts.wait(name, address):
-        raise Problem(
-            Kind.TOO_MANY_ATTEMPTS, f"Too many attempts were wrong. Try again in {wait} seconds.", retry_after=wait
-        )
-    person = await directory(service, lambda: service.edges.people.sign_in(name, password))
-    why = "the name is unknown, or the password is not theirs" if person is None else why_not(person)
-    if person is None or why:
-        service.attempts.failed(name, address)
-        raise Problem(Kind.WRONG_CREDENTIALS, WRONG, log=why)
-    service.attempts.succeeded(name, address)
-    return person
+    if wait := service.attempts.begin(name, address):
+        detail = f"Too many attempts were wrong, or are under way. Try again in {wait} s."
+        raise Problem(Kind.TOO_MANY_ATTEMPTS, detail, retry_after=wait)
+    try:
+        person = await directory(service, lambda: service.edges.people.sign_in(name, password))
+        why = "the name is unknown, or the password is not theirs" if person is None else why_not(person)
+        if person is None or why:
+            service.attempts.failed(name, address)
+            raise Problem(Kind.WRONG_CREDENTIALS, WRONG, log=why)
+        service.attempts.succeeded(name, address)
+        return person
+    finally:
+        service.attempts.end(name, address)
 
 
 async def whose(service: SignIn, session: str) -> Person:

@@ -21,7 +21,7 @@ from typing import Any
 from starlette.types import Receive, Send
 
 from access.tokens import Proof
-from resources.keys import KeyUnavailable
+from resources.key_objects import KeyUnavailable
 from services.door import answers
 from services.door.answers import Listener, SealedAnswer
 from services.door.bearer import HOW_TO_ASK

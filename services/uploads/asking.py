@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from access.principal import Principal
-from resources.keys import KeyDestroyed, KeyUnavailable, UnknownKey
+from resources.key_objects import KeyDestroyed, KeyUnavailable, UnknownKey
 from resources.postgres import StatusRow, StatusUnavailable
 from services.door.intake import keys_away
 from services.door.problems import Kind, Problem

@@ -22,7 +22,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from access.principal import Principal
-from resources.keys import KeyDestroyed, KeyUnavailable, UnknownKey
+from resources.key_objects import KeyDestroyed, KeyUnavailable, UnknownKey
 from resources.postgres import StatusRow
 from services.door.delivery import Delivery
 from services.door.given import MAX_LABEL_CHARACTERS, label_of

@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Iterable
 
-from resources.keys import KeyDestroyed, KeyUnavailable, UnknownKey
+from resources.key_objects import KeyDestroyed, KeyUnavailable, UnknownKey
 from resources.postgres import StatusRow
 from services.door import answers
 from services.door.intake import keys_away

@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 import yaml
 
-from access.aws_policies import PLACEHOLDERS, bucket_policies, iam_policies
+from access.aws_policies import bucket_policies, iam_policies
 from access.cloud_files import cloud_files, policy_schema
 from access.confluent_rights import confluent_acls, confluent_role_bindings
 from access.kafka_acls import acl_rules, group_rules
@@ -26,6 +26,7 @@ from transforms.tables import TABLES
 
 POLICY = load_policy()
 ROOT = Path(__file__).parents[2]
+PLACEHOLDERS = ("lake_bucket", "lake_prefix", "lake_kms_key", "keys_bucket", "keys_prefix", "keys_kms_key")
 FILLED = {name: f"the-{name}" for name in PLACEHOLDERS} | {"lake_kms_key": "arn:lake", "keys_kms_key": "arn:keys"}
 ACTIONS = {"READ": "s3:GetObject", "WRITE": "s3:PutObject", "REMOVE": "s3:DeleteObject"}
 

@@ -7,7 +7,7 @@ import pytest
 from platform_assets.definitions import defs
 from resources.developing import DevelopResult
 from resources.failures import TransientFailure
-from resources.landing import LandingStopped
+from resources.landing_losses import LandingStopped
 from tests.platform_assets.conftest import House, png
 from tests.resources.developing.bronze_rows import DAY, TOPIC, TOPIC_ID
 from transforms.landing_protocol import Loss, LossKind

@@ -8,13 +8,13 @@ import pytest
 
 from cli.dataset import digits, photographs
 from platform_assets.definitions import defs
-from platform_assets.recognition.family_assets import CORRECTED_THEN, LABELLED_THEN
 from platform_assets.recognition.jobs import RECOGNISE_JOB
 from platform_assets.recognition.names import champion_key, train_job_name
 from resources.registry import CHAMPION
 from sensors import learning as sensors_learning
 from tests.platform_assets.conftest import House
 from transforms.families import DIGITS, DOMINANT_COLOUR, FAMILIES
+from transforms.recognition import LEARNED_OF
 from transforms.tables import RECOGNISED_IMAGES, TRAINING_SET
 
 TRAIN_JOB, CHAMPION_KEY = train_job_name(DIGITS), champion_key(DIGITS)
@@ -56,12 +56,11 @@ def test_digits_are_learned_promoted_and_named_and_no_label_enters_the_event_log
     secrets = ["grace-hopper", "seven", *names["id"].head(50), names["pseudonym"][0]]
     events = [entry.to_json() for entry in learned.instance.all_logs(result.run_id)]
     assert {secret for secret in secrets for event in events if secret in event} == set()
-    # The sensors read of the champion what the asset wrote, and ask for the jobs that there are.
-    assert (sensors_learning.LEARNED_OF, sensors_learning.CORRECTED_OF) == (LABELLED_THEN, CORRECTED_THEN)
+    # The sensors look at the assets, and ask for the jobs, that there are.
     for family in FAMILIES:
         assert sensors_learning.champion_key(family) == champion_key(family)
         assert sensors_learning.train_job_name(family) == train_job_name(family)
-    assert champion[LABELLED_THEN] == made["digit_classifier: labelled images"] > 300
+    assert champion[LEARNED_OF] == made["digit_classifier: labelled images"] > 300
 
 
 def test_photographs_are_named_by_their_colour_and_digits_are_not(learned: House):

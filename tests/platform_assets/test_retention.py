@@ -12,8 +12,9 @@ import pytest
 
 from platform_assets.upkeep.retention import no_byte_of_it_is_left, nothing_over_is_left, retention
 from resources.dagster_resources import RetentionResource, SettingsResource
+from resources.purge_days import Day
 from resources.purge_proof import KAFKA, Proof
-from resources.purging import Day, Purge, Purged
+from resources.purging import Purge, Purged
 from tests.resources.upkeep.test_purge_proof import SAMPLES, SEALED, Disks
 from tests.resources.upkeep.test_purging import NEXT, OLD, Stage, stage
 from transforms.retention import PURGED

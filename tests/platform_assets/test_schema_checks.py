@@ -11,8 +11,8 @@ import pytest
 from deltalake import Schema
 
 from platform_assets.definitions import defs
-from platform_assets.images.checks import SCHEMA, schema_result
 from platform_assets.schema import asset_key
+from platform_assets.table_checks import SCHEMA, schema_result
 from resources.lake import Lake
 from tests.platform_assets.conftest import House, png
 from transforms.tables import PROCESSED_IMAGES, TABLES, TableSpec

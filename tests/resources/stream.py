@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 from confluent_kafka import Producer, TopicPartition
 
-from resources.kafka import Admin, admin, ensure_topic, producer_config, watermarks
+from resources.kafka import Admin, ensure_topic, producer_config, watermarks
 from resources.kafka_errors import TopicMissing
 from resources.lake import Lake, open_lake
 from resources.landing import Lander
@@ -86,22 +86,22 @@ class Stream:
 
     def delete_records(self, partition: int, before: int) -> None:
         """Delete the records before an offset."""
-        with admin(self.settings) as broker:
-            asked = [TopicPartition(self.topic, partition, before)]
-            for future in broker.client.delete_records(asked).values():
-                future.result(30)
+        broker = Admin(self.settings)
+        asked = [TopicPartition(self.topic, partition, before)]
+        for future in broker.client.delete_records(asked).values():
+            future.result(30)
 
     def make_anew(self, partitions: int = 2) -> None:
         """Delete the topic and make it again."""
-        with admin(self.settings) as broker:
-            before = broker.topic_id(self.topic)
-            broker.delete_topic(self.topic)
-            deadline = time.monotonic() + 30
-            while _id_of(broker, self.topic) in (None, before):
-                # While the old one is still there this makes nothing, and it may have been made a moment ago.
-                ensure_topic(self.settings, self.topic, partitions)
-                assert time.monotonic() < deadline, "the topic was not made anew in 30 s"
-                time.sleep(0.1)
+        broker = Admin(self.settings)
+        before = broker.topic_id(self.topic)
+        broker.delete_topic(self.topic)
+        deadline = time.monotonic() + 30
+        while _id_of(broker, self.topic) in (None, before):
+            # While the old one is still there this makes nothing, and it may have been made a moment ago.
+            ensure_topic(self.settings, self.topic, partitions)
+            assert time.monotonic() < deadline, "the topic was not made anew in 30 s"
+            time.sleep(0.1)
 
 
 def until_readable(settings: Settings, partition: int, end: int, seconds: float = 30) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from resources import backup as module
@@ -17,7 +19,7 @@ from resources.backup_databases import BackupFailed, BackupRefused, Databases
 from resources.key_objects import KeyUnavailable
 from resources.raw_search import search
 from resources.sealed_file import SealBroken
-from tests.resources.upkeep.test_purging import NEXT, OLD, Home, Stage, stage
+from tests.resources.upkeep.test_purging import NEXT, OLD, Home, Stage, rows, stage
 from transforms.retention import KEPT, PURGED
 from transforms.tables import PROCESSED_IMAGES, RAW_IMAGES, TableSpec
 
@@ -101,6 +103,26 @@ def test_a_day_that_is_purged_is_dark_in_every_backup_also_what_came_unsealed(
         assert held(another, spec).filter(pl.col("day") == NEXT).equals(held(stage, spec)), spec.name
     for spec in KEPT[:2]:
         assert held(another, spec).equals(held(stage, spec))
+
+
+def test_a_day_of_tombstones_alone_has_no_key_before_its_first_backup_and_ends_with_its_purge_like_others(
+    stage: Stage, tmp_path: Path
+) -> None:
+    """Its files were refused for want of a key, and with them every backup for as long as the day lived."""
+    last = date(2026, 3, 7)
+    bad = [
+        {**row, "payload": None, "payload_sha256": None} for row in rows(RAW_IMAGES, last, last, range(2)).to_pylist()
+    ]
+    stage.lake.append(stage.lake.open(RAW_IMAGES.name), RAW_IMAGES, pa.Table.from_pylist(bad, schema=RAW_IMAGES.schema))
+    of(stage).make(tmp_path / "backup")
+    another = Another(tmp_path / "another", stage.settings.home / "keys")
+    of(another).restore(tmp_path / "backup")
+    assert held(another, RAW_IMAGES).equals(held(stage, RAW_IMAGES))
+    stage.now = datetime(2026, 3, 14, tzinfo=UTC)
+    stage.purge().run()
+    later = Another(tmp_path / "later", stage.settings.home / "keys")
+    assert of(later).restore(tmp_path / "backup").dark == {spec.name: 2 + (spec is RAW_IMAGES) for spec in PURGED}
+    assert days(later, RAW_IMAGES) == set()
 
 
 def test_without_the_key_store_it_is_dark(stage: Stage, tmp_path: Path) -> None:

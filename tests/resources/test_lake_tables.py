@@ -6,8 +6,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
-from resources.lake import Lake, TableMissing
+from resources.lake import Lake, LakeUnavailable, TableMissing
 from resources.lake_tables import TableUnknown, held_at, known_table, tables_held
 from tests.resources.test_lake import TODAY, TOMORROW, records
 from transforms.tables import RAW_IMAGES, TABLES
@@ -45,7 +47,21 @@ def test_an_earlier_version_is_found_by_number_and_by_instant(lake: Lake) -> Non
 def test_what_is_not_there_is_said_with_what_is(lake: Lake) -> None:
     with pytest.raises(TableUnknown, match=r"no version 99; it stands at \d.*lake history images/raw_images"):
         held_at(lake, RAW_IMAGES, 99)
+    with pytest.raises(TableUnknown, match="no version at 1999-01-01 00:00:00 UTC; it stands at"):
+        held_at(lake, RAW_IMAGES, datetime(1999, 1, 1, tzinfo=UTC))
     with pytest.raises(TableUnknown, match="Valid ones: images/raw_images"):
         known_table("raw_images")
     with pytest.raises(TableMissing):
         held_at(lake, known_table("images/processed_images"), 0)
+
+
+@pytest.mark.parametrize("asked", ["load_as_version", "history"])
+def test_storage_that_is_away_is_not_a_version_that_is_not_there(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    def away(self: DeltaTable, *given: object) -> None:
+        raise DeltaError("Generic S3 error: error sending request")
+
+    monkeypatch.setattr(DeltaTable, asked, away)
+    with pytest.raises(LakeUnavailable, match=r"table images/raw_images, got Generic S3 error"):
+        held_at(lake, RAW_IMAGES, 1)

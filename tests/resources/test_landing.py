@@ -20,7 +20,8 @@ from confluent_kafka import Consumer, TopicPartition
 from resources.kafka import client_config, watermarks
 from resources.kafka_errors import KafkaUnavailable, TopicMissing
 from resources.lake import CommitConflict, LakeFull
-from resources.landing import GROUP, Lander, known_topic_id, landed_offsets
+from resources.landing import GROUP, Lander
+from resources.landing_losses import known_topic_id, landed_offsets
 from resources.landing_writer import BatchWriter
 from resources.settings import load_settings
 from tests.live_stack import LiveStack

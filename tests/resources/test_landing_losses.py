@@ -11,7 +11,8 @@ from deltalake import DeltaTable
 
 from resources.failures import is_permanent
 from resources.kafka import watermarks
-from resources.landing import Lander, LandingStopped, accept_loss
+from resources.landing import Lander
+from resources.landing_losses import LandingStopped, accept_loss
 from tests.live_stack import LiveStack
 from tests.resources.stream import Stream, own_stream
 from transforms.landing_protocol import LossKind, TopicState

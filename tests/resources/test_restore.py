@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
-from resources.lake import TableMissing, open_lake
+from resources.lake import LakeUnavailable, TableMissing, open_lake
 from resources.lake_tables import TableUnknown
 from resources.restore import RestoreRefused, restore_table, versions_of
 from resources.settings import Settings
@@ -68,6 +70,19 @@ def test_the_versions_are_listed_with_what_was_said_of_them(settings: Settings):
 def test_a_version_that_is_not_there_is_refused(settings: Settings):
     with pytest.raises(RestoreRefused, match="no version 9"):
         restore_table(settings, GOLD, 9, dry_run=False)
+    assert processed(settings) == [2]
+
+
+@pytest.mark.parametrize("asked", ["load_as_version", "history"])
+def test_storage_that_is_away_is_not_a_version_that_is_not_there(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, asked: str
+):
+    def away(self: DeltaTable, *given: object) -> None:
+        raise DeltaError("Generic S3 error: error sending request")
+
+    with monkeypatch.context() as patch, pytest.raises(LakeUnavailable, match=r"table images/daily_uploads, got"):
+        patch.setattr(DeltaTable, asked, away)
+        restore_table(settings, GOLD, 1, dry_run=False)
     assert processed(settings) == [2]
 
 

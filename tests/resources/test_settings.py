@@ -50,6 +50,7 @@ def test_an_unknown_setting_is_refused_with_the_valid_ones(tmp_path: Path) -> No
     (tmp_path / "darkroom.toml").write_text("max_pixel = 3\n")
     with pytest.raises(SettingsError, match="max_pixel is no setting") as caught:
         load_settings({"home": tmp_path})
+    assert is_permanent(caught.value), "tried again it would be refused again"
     assert "max_pixels" in str(caught.value)
     assert "darkroom.toml" in str(caught.value)
 

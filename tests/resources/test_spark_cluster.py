@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 
 import psutil
@@ -73,7 +74,7 @@ class Cluster:
         ca.issue(self.layout, (spark_cluster.IDENTITY,), datetime.now(UTC))
         given = {**properties, **spark_cluster.pages(self.layout)}
         self.properties.write_text(spark_cluster.as_properties(given, "the-secret-of-this-cluster"))
-        self.ports, _ = choose(spark_cluster.PORTS, {}, set())
+        self.ports, _ = choose(chain(*spark_cluster.PORTS.values()), {}, set())
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
@@ -290,7 +291,7 @@ def test_the_secret_is_made_once_and_read_by_its_owner_alone(tmp_path: Path) -> 
     secret = secret_of_the_cluster()
     assert secret_of_the_cluster() == secret
     assert layout.spark_properties.stat().st_mode & 0o077 == 0
-    ports, _ = choose(spark_cluster.PORTS, {}, set())
+    ports, _ = choose(chain(*spark_cluster.PORTS.values()), {}, set())
     for name in spark_cluster.SERVICES:
         assert secret not in " ".join(spark_cluster.command(layout, name, ports))
     assert Settings(spark_properties=layout.spark_properties).spark_properties == layout.spark_properties

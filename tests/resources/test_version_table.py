@@ -14,6 +14,7 @@ from polars.testing import assert_frame_equal
 
 from resources.event_log import EventLog, open_log
 from resources.lake import CommitConflict, Lake, LakeUnavailable
+from resources.lake_commits import Commits
 from resources.version_table import VersionTable
 from transforms.scd2 import fold
 from transforms.shop_tables import DIM_ITEM, ITEM_EVENTS
@@ -199,7 +200,7 @@ def test_killed_before_its_commit_the_next_refresh_brings_it(lake: Lake, monkeyp
         raise LakeUnavailable("killed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Lake, "_put_commit", killed)
+        patch.setattr(Commits, "_put", killed)
         with pytest.raises(LakeUnavailable):
             table(lake).refresh()
     assert versions(lake) == [("film", "a", 1, None)]

@@ -14,8 +14,6 @@ import pytest
 from resources.dagster_resources import LakeResource, SettingsResource
 from resources.lake import Lake
 from sensors.learning import (
-    CORRECTED_OF,
-    LEARNED_OF,
     champion_key,
     images_to_name,
     nightly_training,
@@ -23,7 +21,7 @@ from sensors.learning import (
     wanted,
 )
 from transforms.families import DIGITS, DOMINANT_COLOUR
-from transforms.recognition import Family
+from transforms.recognition import CORRECTED_OF, LEARNED_OF, Family
 from transforms.tables import IMAGE_FEATURES, LABEL_CORRECTIONS, PROCESSED_IMAGES
 
 labels_grown = training_sensor(DIGITS)

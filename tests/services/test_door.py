@@ -14,8 +14,9 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from resources.postgres import StatusRow, StatusUnavailable, furthest
-from services.door.delivery import Delivery, KafkaDeliverer
+from services.door.delivery import Delivery
 from services.door.given import filename_of
+from services.door.kafka_delivery import KafkaDeliverer
 from services.door.problems import Kind, Problem
 from services.door.projection import StatusWriter
 

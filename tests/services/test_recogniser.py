@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,16 @@ from resources.key_objects import KeyUnavailable
 from resources.records import Record, records_of
 from resources.registry import CHAMPION
 from resources.settings import Settings
+from services.door.delivery import Delivery
 from services.recogniser import champions as champions_module
-from services.recogniser.answering import Answering
+from services.recogniser.answering import NAMED, Answer, Answering, Outcome
 from services.recogniser.champions import Champions
 from services.recogniser.consuming import group_config, group_of
-from services.recogniser.metrics import Metrics
+from services.recogniser.engine import Edges, Recogniser
+from services.recogniser.metrics import FAILED, Metrics
 from services.recogniser.taking import record_of
 from services.recogniser.troubles import Troubles
-from services.recogniser.under_way import UnderWay
+from services.recogniser.under_way import Line, UnderWay
 from tests.resources.developing.bronze_rows import DAY, NOW, TOPIC, TOPIC_ID
 from tests.resources.developing.stage import Stage, picture, scan
 from tests.resources.learning.answers import promoted, some_model
@@ -321,6 +324,51 @@ def test_of_a_partition_that_is_taken_away_only_what_was_answered_is_committed()
     assert under_way.drain([0], 0) == {0: 6}
     assert under_way.line(0) is None and under_way.line(1) is not None
     assert under_way.images == under_way.bytes == 0
+
+
+class Broken:
+    """Answers, and a broker for them, of which either has a bug that the first record meets."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.met: list[str] = []
+
+    def answer(self, record: Record) -> Outcome:
+        self._meet("answering")
+        return Outcome(NAMED, (Answer("digits", b"k", [], b"v"),))
+
+    def submit(self, key: bytes, value: bytes, headers: object) -> Future[Delivery]:
+        self._meet("delivering")
+        done: Future[Delivery] = Future()
+        done.set_result(Delivery("answers", 0, 0))
+        return done
+
+    def _meet(self, where: str) -> None:
+        if where == self.where and not self.met:
+            self.met.append(where)
+            raise ValueError("a bug")
+
+
+@pytest.mark.parametrize("where", ["answering", "delivering"])
+def test_a_record_that_meets_a_bug_is_counted_and_traced_and_the_next_is_answered(
+    where: str, champions: Champions, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bug prevented: one in answering was counted without a trace, one in delivering traced and not counted."""
+    broken, metrics = Broken(where), Metrics()
+    edges = Edges(keys=None, deliverer=broken, pool=None, champions=champions)  # type: ignore[arg-type]
+    lane, line = Recogniser(Settings(), edges, metrics), Line()
+    monkeypatch.setattr(lane, "_answering", broken)
+    for offset in (5, 6):
+        record = _record(offset)
+        lane._under_way.take(record, line)
+        lane._hand_on(record, line)
+    lane._queue.put(None)
+    lane._work()
+    counted = {one: metrics.records.labels(one)._value.get() for one in (FAILED, NAMED)}
+    assert counted == {FAILED: 1, NAMED: 1}
+    (told,) = [one for one in caplog.records if one.levelname == "ERROR"]
+    assert told.exc_info is not None and told.exc_info[0] is ValueError
+    assert (line.next, lane._under_way.images) == (7, 0)
 
 
 def test_there_is_no_room_beyond_the_bounds_of_images_or_of_bytes() -> None:

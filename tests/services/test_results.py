@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from resources.keys import KeyUnavailable
+from resources.key_objects import KeyUnavailable
 from tests.services.answering import DAY, answer, key_of
 from tests.services.streaming import StreamBench, assert_refused, told
 from tests.services.uploading import NOON

@@ -9,7 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from resources.kafka import MAX_RECORD_BYTES, admin
+from resources.kafka import MAX_RECORD_BYTES, Admin
 from resources.settings import Settings
 from stack.kafka import as_properties, jars, java
 from stack.ports import choose
@@ -84,8 +84,8 @@ class Brokers:
         until(in_sync, seconds)
 
     def _partitions(self, topic: str) -> dict[int, tuple[int, list[int]]]:
-        with admin(self.settings) as client:
-            told = client.client.list_topics(topic, timeout=10).topics[topic].partitions
+        client = Admin(self.settings)
+        told = client.client.list_topics(topic, timeout=10).topics[topic].partitions
         return {number: (one.leader, list(one.isrs)) for number, one in told.items()}
 
     def _java(self, *arguments: str) -> subprocess.Popen[bytes]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from configparser import RawConfigParser
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from stack.errors import StackError
 from stack.paths import Layout, fits_sockets
 from stack.ports import choose
 from stack.services import STOP_WAVES, Service, select, services
-from stack.state import PostgresPlace, StackState
+from stack.state import PostgresPlace, StackState, identity_overrides
 from stack.status import stream_url
 from stack.supervision import configuration
 
@@ -31,7 +33,7 @@ PORTS = {
 }
 PORTS |= {"mlflow": 8, "recogniser": 9, "s3": 10}
 PORTS |= {"directory": 11, "signin-1": 12, "streams-2": 13, "signin-2": 14, "gateway": 15}
-PORTS |= {name: number for number, name in enumerate(spark_cluster.PORTS, start=16)}
+PORTS |= {name: number for number, name in enumerate(chain(*spark_cluster.PORTS.values()), start=16)}
 
 
 def state_at(home: Path) -> StackState:
@@ -129,6 +131,39 @@ def test_nothing_secret_is_on_a_command_line_or_in_an_environment(
     text = configuration(Layout(AWKWARD), state_at(AWKWARD), again)
     assert "swordfish" not in text
     assert "password" not in text.lower()
+
+
+def searched_of(layout: Layout, lake: str = "folder") -> dict[str, str]:
+    state = state_at(layout.home)
+    state.lake = lake
+    return json.loads(identity_overrides(layout, state, "dagster")["searched"])
+
+
+@pytest.mark.parametrize("lake", ["folder", "s3"])
+def test_who_purges_searches_every_folder_but_those_of_what_is_written_down_anew(tmp_path: Path, lake: str):
+    """Bug prevented: what the directory and Spark keep was in no place that the proof searches."""
+    layout = Layout(tmp_path)
+    other = {layout.lake} if lake == "s3" else {layout.s3}
+    configured = {layout.state, layout.tls, layout.secrets, layout.gateway, layout.run}
+    assert {Path(place) for place in searched_of(layout, lake).values()} == {*layout.folders} - other - configured
+
+
+def test_lake_and_keys_are_searched_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Bug prevented: HOME/lake and HOME/keys were searched, whatever the settings named."""
+    monkeypatch.setenv("DARKROOM_KEYS", str(tmp_path / "other keys"))
+    (tmp_path / "darkroom.toml").write_text(f'lake = "{tmp_path}/tables"\n')
+    searched = searched_of(Layout(tmp_path))
+    assert (searched["lake"], searched["keys"]) == (f"{tmp_path}/tables", f"{tmp_path}/other keys")
+    monkeypatch.setenv("DARKROOM_KEYS", "s3://bucket/keys")
+    assert "keys" not in searched_of(Layout(tmp_path)), "it is on no disk here"
+
+
+def test_spark_spills_where_it_is_searched(every: list[Service]):
+    """Bug prevented: drivers and executors spilled to the system's temporary folder."""
+    spilling = {service.name for service in every if "SPARK_LOCAL_DIRS" in service.environment}
+    assert spilling >= {"code-server", *spark_cluster.SERVICES}
+    places = {Path(service.environment["SPARK_LOCAL_DIRS"]) for service in every if service.name in spilling}
+    assert [place.parent for place in places] == [Layout(AWKWARD).spark]
 
 
 @pytest.mark.parametrize("folder", ["/" + "x" * 77, "/a b", "/100%", "/a:b", "/ä"])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+from contextlib import ExitStack
 
 from stack.ports import choose, is_free
+from stack.services import PORT_NAMES, PORTS, ports_of
 
 
 def listener() -> socket.socket:
@@ -33,3 +35,17 @@ def test_a_port_that_the_stack_itself_serves_is_no_reason_to_move():
     with listener() as taken:
         port = taken.getsockname()[1]
         assert choose(["a"], {"a": port}, ["a"]) == ({"a": port}, [])
+
+
+def test_a_second_up_moves_no_port_of_a_service_that_runs():
+    """Bug prevented: the ports of Spark's pages are named otherwise than its services, and a second `up` moved them."""
+    with ExitStack() as held:
+        kept = {name: held.enter_context(listener()).getsockname()[1] for name in PORT_NAMES}
+        assert choose(PORT_NAMES, kept, ports_of(PORTS)) == (kept, [])
+        without_spark = {name for name in PORTS if not name.startswith("spark-")}
+        moved = choose(PORT_NAMES, kept, ports_of(without_spark))[1]
+        assert moved == ["spark-master", "spark-master-page", "spark-worker-1-page", "spark-worker-2-page"]
+
+
+def test_a_service_without_a_port_holds_none():
+    assert ports_of(["daemon", "access"]) == set()

@@ -10,14 +10,26 @@ from pathlib import Path
 
 import pytest
 
+from stack.run_server import PRELOADED
+
 SCRIPT = """
-import json, os, sys, threading
+import json, os, signal, time
+import psutil
 from stack.run_server import warm
 from tests.stack import warm_location
 
 class Plain:
     def __init__(self):
         self._mp_ctx = None
+
+def gone(pid):
+    # Nobody has waited for it who could say how it ended.
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return True
+        time.sleep(0.05)
+    return False
 
 def main():
     server = warm(Plain, "tests.stack.warm_location")()
@@ -28,7 +40,12 @@ def main():
         process.start()
         told.append(queue.get(timeout=60))
         process.join(60)
-    print(json.dumps({"own": os.getpid(), "told": told}))
+    queue = server._mp_ctx.Queue()
+    process = server._mp_ctx.Process(target=warm_location.wait, args=[queue])
+    process.start()
+    pid = queue.get(timeout=60)
+    os.kill(told[0]["parent"], signal.SIGKILL)
+    print(json.dumps({"own": os.getpid(), "told": told, "gone": gone(pid)}))
 
 if __name__ == "__main__":
     main()
@@ -59,9 +76,19 @@ def test_each_run_has_a_process_of_its_own_whose_parent_has_imported_everything_
 
 
 def test_the_process_that_forks_has_no_thread_that_could_hold_a_lock_of_a_runs(told) -> None:
-    # jemalloc, which polars brings, takes its own locks around a fork; OpenBLAS ends its threads before one.
+    # jemalloc, which Arrow and delta-rs bring, takes its own locks around a fork; OpenBLAS ends its threads before one.
     for one in told["told"]:
         assert [name for name in one["threads_of_parent"] if name != "jemalloc_bg_thd"] == ["python"]
+
+
+def test_what_is_imported_before_is_there_and_nothing_that_starts_threads(told) -> None:
+    for one in told["told"]:
+        assert set(PRELOADED) <= set(one["modules"])
+        assert "polars" not in one["modules"]
+
+
+def test_a_run_is_told_to_end_with_the_process_that_it_was_forked_from(told) -> None:
+    assert told["gone"] is True
 
 
 def test_dagster_takes_its_processes_from_where_they_are_replaced() -> None:

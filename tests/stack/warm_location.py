@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import time
 from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any
@@ -17,4 +19,10 @@ def tell(queue: Queue[Any]) -> None:
     parent = os.getppid()
     threads = [(one / "comm").read_text().strip() for one in Path(f"/proc/{parent}/task").iterdir()]
     told = {"pid": os.getpid(), "parent": parent, "imported_by": IMPORTED_BY, "threads_of_parent": sorted(threads)}
-    queue.put(told)
+    queue.put({**told, "modules": sorted(sys.modules)})
+
+
+def wait(queue: Queue[Any]) -> None:
+    """Say which process this is, and stay."""
+    queue.put(os.getpid())
+    time.sleep(600)

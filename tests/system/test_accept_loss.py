@@ -19,8 +19,8 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from resources.kafka import admin
-from resources.landing import LandingStopped
+from resources.kafka import Admin
+from resources.landing_losses import LandingStopped
 from tests.live_stack import LiveStack, run_darkroom
 from tests.resources.stream import Stream, own_stream
 from transforms.tables import RAW_IMAGES
@@ -37,15 +37,15 @@ def stream(stack: LiveStack, tmp_path: Path) -> Iterator[Stream]:
             AclBinding(*place, operation, AclPermissionType.ALLOW)
             for operation in (AclOperation.READ, AclOperation.DESCRIBE, AclOperation.DESCRIBE_CONFIGS)
         ]
-        with admin(made.settings) as broker:
-            for future in broker.client.create_acls(rights).values():
+        broker = Admin(made.settings)
+        for future in broker.client.create_acls(rights).values():
+            future.result(20)
+        try:
+            yield made
+        finally:
+            gone = AclBindingFilter(*place, AclOperation.ANY, AclPermissionType.ANY)
+            for future in broker.client.delete_acls([gone]).values():
                 future.result(20)
-            try:
-                yield made
-            finally:
-                gone = AclBindingFilter(*place, AclOperation.ANY, AclPermissionType.ANY)
-                for future in broker.client.delete_acls([gone]).values():
-                    future.result(20)
 
 
 def command(stack: LiveStack, stream: Stream, *arguments: str, code: int = 0) -> str:

@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka import KafkaError
 from confluent_kafka.admin import ConfigResource, ResourceType
 
-from resources.kafka import admin, ensure_topic
+from resources.kafka import Admin, ensure_topic
 from tests.live_stack import LiveStack
 from tests.resources.stream import Stream, own_stream
 
@@ -42,15 +42,14 @@ def test_a_record_that_unpacks_to_too_much_is_refused_and_the_ones_beside_it_lan
 def test_a_topic_that_was_made_before_gets_the_properties_of_now(stream: Stream):
     """Bug prevented: a changed `retention_days`, or a property of a newer release, reached new topics only."""
     old = stream.settings
-    with admin(old) as broker:
-        broker.configure_topic(stream.topic, {"compression.type": "producer", "max.compaction.lag.ms": "86400000"})
+    Admin(old).configure_topic(stream.topic, {"compression.type": "producer", "max.compaction.lag.ms": "86400000"})
     new = old.model_copy(update={"retention_days": 2})
     assert ensure_topic(new, stream.topic) is False
-    with admin(new) as broker:
-        resource = ConfigResource(ResourceType.TOPIC, stream.topic)
-        (found,) = broker.client.describe_configs([resource]).values()
-        stands = {name: entry.value for name, entry in found.result(20).items()}
-        assert stands["compression.type"] == "uncompressed"
-        assert stands["retention.ms"] == str(2 * 24 * 3600 * 1000)
-        assert stands["max.compaction.lag.ms"] == "86400000", "what is not the platform's stays as it is"
-        assert broker.configure_topic(stream.topic, {"compression.type": "uncompressed"}) == {}
+    broker = Admin(new)
+    resource = ConfigResource(ResourceType.TOPIC, stream.topic)
+    (found,) = broker.client.describe_configs([resource]).values()
+    stands = {name: entry.value for name, entry in found.result(20).items()}
+    assert stands["compression.type"] == "uncompressed"
+    assert stands["retention.ms"] == str(2 * 24 * 3600 * 1000)
+    assert stands["max.compaction.lag.ms"] == "86400000", "what is not the platform's stays as it is"
+    assert broker.configure_topic(stream.topic, {"compression.type": "uncompressed"}) == {}

@@ -24,7 +24,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from PIL import Image, PngImagePlugin
 
 from access.policy import load_policy
-from resources.kafka import admin, consumer_config
+from resources.kafka import Admin, consumer_config
 from resources.key_rights import KeyForbidden
 from resources.keys import open_key_store
 from resources.lake import open_lake
@@ -146,8 +146,7 @@ def test_a_stolen_certificate_reads_sealed_records_alone(
 
 def everything(stack: LiveStack, settings: Settings, topic: str) -> Iterator[bytes]:
     """Keys, headers and values of a topic's records, as an identity reads them."""
-    with admin(stack.settings("admin")) as broker:
-        partitions = broker.state(topic).partitions
+    partitions = Admin(stack.settings("admin")).state(topic).partitions
     consumer = Consumer(consumer_config(settings, f"darkroom-sealed-{secrets.token_hex(4)}"))
     try:
         left = {partition for partition, (low, high) in partitions.items() if high > low}

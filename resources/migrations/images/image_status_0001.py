@@ -35,5 +35,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop the table; the next developing of the living days fills it again."""
+    """Drop the table; the job `rebuild_status` fills it again from the lake."""
     op.execute("DROP TABLE images.image_status")

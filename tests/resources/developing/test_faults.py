@@ -12,7 +12,8 @@ from resources.decoding import DecodingUnavailable
 from resources.derived_tables import DerivedTables
 from resources.developing import Developer, DevelopResult
 from resources.failures import TransientFailure
-from resources.keys import KeyStore, KeyUnavailable
+from resources.key_objects import KeyUnavailable
+from resources.keys import KeyStore
 from tests.resources.developing.stage import Killed, Stage, beside, picture
 
 

@@ -32,7 +32,7 @@ def test_neither_a_damaged_nor_an_unreadable_object_tells_whose_it_is(store, roo
     key = store.current_key(DAY, WHO)
     name = KeyName.parse(key.name)
     file = root / f"data/2026-11-23/{WHO}-{name.suffix}.json"
-    store._forget(lambda path: True)
+    store._cache.forget(lambda path: True)
     file.write_text("{")
     with pytest.raises(KeyUnavailable) as damaged:
         store.open_key(key.name)

@@ -14,8 +14,9 @@ import pytest
 from resources.audit import AuditUnavailable
 from resources.key_life import KeyLife
 from resources.key_objects import KeyDestroyed, KeyObjects, KeyUnavailable
+from resources.key_places import key_objects
 from resources.key_provider import CMK, LocalKeyProvider
-from resources.keys import KeyStore, key_objects, open_key_store
+from resources.keys import KeyStore, open_key_store
 from resources.settings import Settings
 from tests.resources.dying import killed_at
 

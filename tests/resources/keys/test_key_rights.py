@@ -25,6 +25,7 @@ DEEDS: dict[str, tuple[set[str], Callable[[KeyStore, str], object]]] = {
     "open_key": ({"OPEN"}, lambda store, name: store.open_key(name)),
     "first_key": ({"OPEN"}, lambda store, name: store.first_key(DAY, WHO)),
     "day_secret": ({"OPEN"}, lambda store, name: store.day_secret(DAY, "a test")),
+    "day_secret, made": ({"SEAL"}, lambda store, name: store.day_secret(DAY, "a test", make=True)),
     "mark_erased": ({"DESTROY"}, lambda store, name: store.mark_erased(DAY, ID, "olga")),
     "destroy_key": ({"DESTROY"}, lambda store, name: store.destroy_key(name, "olga")),
     "destroy_day": ({"DESTROY"}, lambda store, name: store.destroy_day(DAY, "olga")),

@@ -13,9 +13,9 @@ import pytest
 from obstore.store import LocalStore
 
 from resources.failures import PermanentFailure, TransientFailure
-from resources.key_objects import KeyObjects
+from resources.key_objects import DayDestroyed, KeyDestroyed, KeyObjects, KeyUnavailable, UnknownKey
 from resources.key_provider import LocalKeyProvider
-from resources.keys import DayDestroyed, KeyDestroyed, KeyStore, KeyUnavailable, UnknownKey, open_key_store
+from resources.keys import KeyStore, open_key_store
 from resources.settings import load_settings
 from transforms.envelope import KeyName
 from transforms.reasons import Reason

@@ -5,7 +5,7 @@ from datetime import date
 
 import pytest
 
-from resources.keys import KeyUnavailable
+from resources.key_objects import KeyUnavailable
 from transforms.envelope import KeyName
 
 DAY = date(2026, 11, 23)

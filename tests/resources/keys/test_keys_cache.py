@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from resources.keys import KeyDestroyed, KeyUnavailable
+from resources.key_objects import KeyDestroyed, KeyUnavailable
 
 DAY = date(2026, 11, 23)
 ALICE = "a" * 16

@@ -13,7 +13,8 @@ import pytest
 
 from benchmarks._s3 import S3Server
 from resources.key_objects import KeyDestroyed, KeyUnavailable
-from resources.keys import KeyStore, key_objects, open_key_store
+from resources.key_places import key_objects
+from resources.keys import KeyStore, open_key_store
 from resources.settings import Settings
 from transforms.names import pseudonym
 

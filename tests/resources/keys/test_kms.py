@@ -15,9 +15,9 @@ import pytest
 from botocore.client import BaseClient
 
 from resources.key_life import KeyLife
-from resources.key_objects import KeyObjects, KeyUnavailable
+from resources.key_objects import DayDestroyed, KeyObjects, KeyUnavailable
 from resources.key_provider import CMK, KeyProvider, LocalKeyProvider
-from resources.keys import DayDestroyed, KeyStore, open_key_store
+from resources.keys import KeyStore, open_key_store
 from resources.kms import KmsKeyProvider
 from resources.settings import Settings, SettingsError, load_settings
 from tests.aws_stand_in import OTHER_REGION, REGION, Aws, aws

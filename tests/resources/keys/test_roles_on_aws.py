@@ -18,8 +18,8 @@ import pytest
 from access.aws_policies import iam_policies
 from access.policy import load_policy
 from resources.key_life import KeyLife
-from resources.key_objects import KeyUnavailable
-from resources.keys import KeyDestroyed, open_key_store
+from resources.key_objects import KeyDestroyed, KeyUnavailable
+from resources.keys import open_key_store
 from resources.object_storage import StorageRefused
 from resources.settings import Settings
 from tests.aws_stand_in import REGION, Aws, aws

@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 
 from resources.bronze import read_since
-from resources.landing import generation_app_ids
 from resources.records import records_of
 from resources.registry import CHAMPION, Learned, Version
 from services.recogniser.answering import Answer, Answering
@@ -22,7 +21,7 @@ from tests.resources.developing.stage import Stage
 from tests.resources.learning.registry_in_memory import RegistryInMemory
 from transforms.families import DIGITS
 from transforms.features import COUNT, RECIPE
-from transforms.landing_protocol import Position
+from transforms.landing_protocol import Position, generation_app_ids
 from transforms.onnx_models import export
 from transforms.recognition import Family, train
 from transforms.tables import RECOGNISED_STREAM

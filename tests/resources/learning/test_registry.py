@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import ssl
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import numpy as np
@@ -140,6 +142,58 @@ def test_mlflow_that_is_away_is_a_transient_failure_with_its_address(monkeypatch
     with pytest.raises(RegistryAway, match=r"127\.0\.0\.1:1 did not do it") as away:
         ModelRegistry("http://127.0.0.1:1").at("any", CHAMPION)
     assert not is_permanent(away.value)
+
+
+@pytest.mark.parametrize("name", ["no_proxy", "NO_PROXY"])
+def test_a_loopback_address_is_never_asked_for_at_a_proxy(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's client reads the name in small letters first, and only the other was extended."""
+    for other in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, "intranet.test")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:2")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(RegistryAway) as away:
+        ModelRegistry("http://127.0.0.1:1").at("any", CHAMPION)
+    assert "proxy" not in str(away.value).lower()
+    assert os.environ[name] == "intranet.test,127.0.0.1,localhost"
+
+
+class Experiments:
+    """In the place of MLflow's client, which makes no experiment: another run makes it first, or it is refused."""
+
+    def __init__(self, first: str | None, refusal: str) -> None:
+        self._first, self._refusal = first, refusal
+        self.asked = 0
+
+    def get_experiment_by_name(self, name: str) -> SimpleNamespace | None:
+        self.asked += 1
+        return SimpleNamespace(experiment_id=self._first) if self.asked > 1 and self._first is not None else None
+
+    def create_experiment(self, name: str) -> str:
+        from mlflow.exceptions import MlflowException
+        from mlflow.protos.databricks_pb2 import ErrorCode
+
+        raise MlflowException("the experiment was not made", ErrorCode.Value(self._refusal))
+
+    def create_run(self, experiment: str, **given: object) -> None:
+        from mlflow.exceptions import MlflowException
+
+        raise MlflowException(f"no run in experiment {experiment}")
+
+
+def test_an_experiment_that_another_run_makes_first_is_taken(
+    name: str, model: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlflow.MlflowClient", lambda **given: Experiments("7", "RESOURCE_ALREADY_EXISTS"))
+    with pytest.raises(RegistryAway, match="no run in experiment 7"):
+        ModelRegistry("http://127.0.0.1:1").register(learned(name, model))
+
+
+def test_an_experiment_that_is_refused_is_said_to_be(name: str, model: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was looked for again, and where there was still none, the refusal was lost in an AttributeError."""
+    monkeypatch.setattr("mlflow.MlflowClient", lambda **given: Experiments(None, "PERMISSION_DENIED"))
+    with pytest.raises(RegistryRefused, match="the experiment was not made"):
+        ModelRegistry("http://127.0.0.1:1").register(learned(name, model))
 
 
 @pytest.mark.stack

@@ -165,13 +165,14 @@ def test_eighty_changes_of_one_item_at_once_are_eighty_events(
 KILLED = """
 import os, signal, sys
 from resources.lake import Lake
+from resources.lake_commits import Commits
 from resources.shop_capture import capture
-real = Lake._put_commit
+real = Commits._put
 def put(*arguments):
     if sys.argv[3] == "after":
         real(*arguments)
     os.kill(os.getpid(), signal.SIGKILL)
-Lake._put_commit = put
+Commits._put = put
 capture(sys.argv[1], Lake(sys.argv[2]))
 """
 

@@ -16,9 +16,10 @@ from resources import data_files, kafka
 from resources.audit import AuditUnavailable
 from resources.kafka_errors import TopicMissing
 from resources.key_life import KeyLife
-from resources.key_objects import KeyDestroyed, KeyObjects
-from resources.keys import DayDestroyed, KeyStore, open_key_store
+from resources.key_objects import DayDestroyed, KeyDestroyed, KeyObjects
+from resources.keys import KeyStore, open_key_store
 from resources.lake import Lake, open_lake
+from resources.lake_failures import LakeUnavailable
 from resources.purging import ClocksDisagree, Purge, Purged
 from resources.settings import Settings
 from resources.upkeep import maintain
@@ -334,6 +335,26 @@ def test_a_file_that_its_writer_may_still_commit_is_left_and_an_old_orphan_goes(
     os.utime(old, (two_hours_ago, two_hours_ago))
     stage.purge().run()
     assert stage.files(RAW_IMAGES, OLD) == [young]
+
+
+def test_a_file_that_another_process_removed_first_is_no_error_and_any_other_is(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Upkeep and two purges at once sweep the same folders."""
+    real, folder = data_files.unnamed_files, f"day={OLD}"
+
+    def beside(lake: Lake, spec: TableSpec, *given: Any) -> list[tuple[date, str]]:
+        left = real(lake, spec, *given)
+        for _, path in left:
+            (stage.settings.home / "lake" / spec.name / path).unlink()
+        return left
+
+    monkeypatch.setattr(data_files, "unnamed_files", beside)
+    assert stage.purge().run().files == 0
+    stage.expect_gone()
+    monkeypatch.setattr(data_files, "unnamed_files", lambda *given: [(OLD, folder)])
+    with pytest.raises(LakeUnavailable, match=folder):
+        stage.purge().run()
 
 
 def test_a_topic_that_a_site_does_not_have_stops_no_purge(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
