@@ -11,7 +11,7 @@ export VIRTUAL_ENV := $(abspath $(VENV))
 # uv trusts whom the machine trusts, as pip does: a company's proxy has a certificate of its own.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help demo test check bench soak up down clean lock install install-dev install-spark jars jars-s3 jars-spark jars-spark-kafka peers chromium azurite slapd format screenshots
+.PHONY: help demo test check bench soak up down clean lock install install-dev install-spark jars jars-s3 jars-spark jars-spark-kafka peers chromium azurite slapd nftables format screenshots
 
 help:  ## list the targets
 	@awk 'BEGIN {FS = ":.*##"} /^[a-z-]+:.*##/ {printf "  %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ demo: $(if $(filter spark,$(COMPUTE)),install-spark,install) jars $(if $(filter 
 	$(if $(COMPUTE),DARKROOM_COMPUTE=$(COMPUTE)) $(BIN)/darkroom up $(if $(LAKE),--lake $(LAKE))
 	$(BIN)/darkroom demo
 
-test: install-dev jars jars-s3 jars-spark chromium azurite slapd  ## every test, against real servers of its own
+test: install-dev jars jars-s3 jars-spark chromium azurite slapd nftables  ## every test, against real servers of its own
 	$(BIN)/python -m pytest $(LANES)
 # The stacks' tests mostly wait: those that need none run beside them (tests/lanes.py). A worker that crashes ends the run.
 LANES = --numprocesses 3 --max-worker-restart 0
@@ -41,7 +41,7 @@ format: install-dev  ## put the code into shape
 bench: install-dev jars jars-spark jars-spark-kafka peers  ## measure, as ratios in one run; the figures into docs/benchmarks.md (ONLY="landing keys")
 	$(BIN)/python -m benchmarks --page docs/benchmarks.md $(ONLY)
 
-soak: install-dev jars  ## load, and faults at random; the figures into docs/soak.md (MINUTES=30 SEED=7)
+soak: install-dev jars nftables  ## load, and faults at random; the figures into docs/soak.md (MINUTES=30 SEED=7)
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED)) --page docs/soak.md
 
 up: install jars  ## start the stack
@@ -91,6 +91,12 @@ slapd:
 		&& command -v apt-get >/dev/null 2>&1 && apt-get update --quiet=2 \
 		&& DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 --no-install-recommends slapd; } \
 		|| echo "slapd was not found and not installed: the directory's tests against it will skip."
+
+# As above; the soak cuts links in a network of its own.
+nftables:
+	@command -v nft >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 && apt-get update --quiet=2 \
+		&& DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 --no-install-recommends nftables iproute2; } \
+		|| echo "nft was not found and not installed: the soak will cut no links."
 
 # Azure's storage as a local server, for the lake's tests alone; without npm they skip and say so.
 azurite: $(VENV)/.dev

@@ -19,7 +19,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resources.raw_search import search
+from resources.raw_search import below, search
 from transforms.envelope import EnvelopeError, clear_of
 from transforms.retention import BRONZE, PURGED
 
@@ -240,7 +240,7 @@ def _places(files: Iterable[str]) -> tuple[str, ...]:
 
 def _bytes(folder: Path) -> int:
     total = 0
-    for path in folder.rglob("*"):
+    for path in below(folder):
         try:
             total += path.lstat().st_size
         except FileNotFoundError:

@@ -10,6 +10,7 @@ Limits: it finds what lies in one piece. A search proves nothing unless it has f
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,18 @@ _AT_ONCE = 16 * 1024 * 1024
 _PARQUET = b"PAR1"
 
 
+def below(folder: Path) -> Iterator[Path]:
+    """All that lies below a folder, hidden things too; what goes meanwhile is left out. Raises OSError where a folder
+    cannot be read."""
+
+    def refused(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    for place, folders, files in os.walk(folder, onerror=refused):
+        yield from (Path(place, name) for name in (*folders, *files))
+
+
 def search(folder: Path, needles: Mapping[str, bytes]) -> dict[str, set[str]]:
     """The files below a folder that hold the bytes, by the needles' names; paths are relative to the folder.
 
@@ -29,7 +42,7 @@ def search(folder: Path, needles: Mapping[str, bytes]) -> dict[str, set[str]]:
     """
     found: dict[str, set[str]] = {name: set() for name in needles}
     read: set[Path] = set()
-    while new := [path for path in sorted(folder.rglob("*")) if path not in read]:
+    while new := [path for path in sorted(below(folder)) if path not in read]:
         read.update(new)
         gone = False
         for path in new:
