@@ -42,12 +42,22 @@ _CONTEXT = "_mp_ctx"
 
 
 def warm(server: type[DagsterApiServer], module: str) -> type[DagsterApiServer]:
-    """A server as this one, whose runs are forked from a process that has imported the module of a code location."""
+    """A server as this one, whose runs are forked from a process that has imported the module of a code location.
+
+    It also goes on looking for runs whose process is gone when it could not say so of one: Dagster's ends its looking
+    with the first error, such as a database on a full disk, and what is not said to be over keeps its pools for hours.
+    """
 
     class WarmServer(server):
         def __init__(self, *arguments: Any, **named: Any) -> None:
             super().__init__(*arguments, **named)
             setattr(self, _CONTEXT, begin([*PRELOADED, module]))
+
+        def _check_for_orphaned_runs(self) -> None:
+            try:
+                super()._check_for_orphaned_runs()
+            except Exception as error:
+                self._logger.warning("Runs whose process is gone were not looked after, and will be: %s", error)
 
     return WarmServer
 

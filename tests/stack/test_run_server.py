@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
 
-from stack.run_server import PRELOADED
+from stack.forked_runs import seconds_to_next_claim
+from stack.run_server import PRELOADED, warm
 
 SCRIPT = """
 import json, os, signal, time
@@ -89,6 +94,38 @@ def test_what_is_imported_before_is_there_and_nothing_that_starts_threads(told) 
 
 def test_a_run_is_told_to_end_with_the_process_that_it_was_forked_from(told) -> None:
     assert told["gone"] is True
+
+
+def test_runs_that_are_gone_are_looked_for_again_after_an_error() -> None:
+    class Failing:
+        def __init__(self) -> None:
+            self._logger = logging.getLogger("test")
+            self.looked = 0
+
+        def _check_for_orphaned_runs(self) -> None:
+            self.looked += 1
+            raise OSError("no room for an event")
+
+    server = object.__new__(warm(Failing, "tests"))  # type: ignore[arg-type]
+    Failing.__init__(server)
+    server._check_for_orphaned_runs()
+    server._check_for_orphaned_runs()
+    assert server.looked == 2
+
+
+def test_a_run_that_waits_for_a_pool_sleeps_until_it_is_to_ask_again() -> None:
+    waiting = SimpleNamespace(
+        _pending_claims={"step"}, _pending_timeouts={"step": time.time() + 5, "b": time.time() + 9}
+    )
+    assert 4 < seconds_to_next_claim(waiting) <= 5
+    assert seconds_to_next_claim(SimpleNamespace(_pending_timeouts={"step": time.time() - 5})) == 0
+    assert seconds_to_next_claim(SimpleNamespace(_pending_timeouts={})) == 0
+
+
+def test_dagster_itself_does_not_wait() -> None:
+    own = InstanceConcurrencyContext.interval_to_next_pending_claim_check
+    waiting = SimpleNamespace(_pending_claims={"step"}, _pending_timeouts={"step": time.time() + 5})
+    assert own(waiting) == 0, "Dagster waits by itself now: take wait_for_pools out of stack/forked_runs.py"
 
 
 def test_dagster_takes_its_processes_from_where_they_are_replaced() -> None:
