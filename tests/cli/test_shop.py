@@ -93,7 +93,7 @@ def test_a_wrong_password_and_a_person_with_rights_of_their_own_are_found(stack:
     ("arguments", "said"),
     [
         (("person", "admin", "--group", "sales"), "the name of a service, a group or the server"),
-        (("person", "Ada; DROP", "--group", "sales"), "no name of a login. Valid: a small letter"),
+        (("person", "Ada; DROP", "--group", "sales"), "no name of a login. Valid: 1 to 63 characters"),
         (
             ("person", "ada", "--group", "salez"),
             "salez is no group with rights in the shop. Valid ones: analytics, logistics, sales",
