@@ -22,8 +22,8 @@ demo: $(if $(filter spark,$(COMPUTE)),install-spark,install) jars $(if $(filter 
 
 test: install-dev jars jars-s3 jars-spark chromium azurite slapd nftables  ## every test, against real servers of its own
 	$(BIN)/python -m pytest $(LANES)
-# The stacks' tests mostly wait: those that need none run beside them (tests/lanes.py). A worker that crashes ends the run.
-LANES = --numprocesses 3 --max-worker-restart 0
+# The stack's tests mostly wait: those that need none run beside them (tests/lanes.py). A worker that crashes ends the run.
+LANES = --numprocesses 2 --max-worker-restart 0
 
 check: install-dev  ## format, lint, types, floors, secrets
 	$(BIN)/ruff format --check .

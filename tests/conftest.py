@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks._s3 import S3Server, s3_running
-from tests.lanes import STACK_LANES, area_of, join_lanes, lanes_of
+from tests.lanes import STACK_LANE, area_of, join_lanes, lanes_of
 from tests.live_stack import LiveStack, bring_up, tear_down
 
 
@@ -68,8 +68,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for report in reports:
             if isinstance(report, pytest.TestReport):
                 spent[report.nodeid.split("::")[0]] += report.duration
-                lane = lanes.get(report.nodeid)
-                by_lane[f"the {lane if lane in STACK_LANES else 'other'}"] += report.duration
+                by_lane["the stack's" if lanes.get(report.nodeid) == STACK_LANE else "the other"] += report.duration
     if not spent:
         return
     terminalreporter.section("seconds by module")

@@ -1,11 +1,11 @@
-"""The three lanes of `make test`: two of tests of a running stack, and beside them those that need none.
+"""The two lanes of `make test`: the tests of the running stack, and beside them those that need none.
 
 The stack's tests wait most of the time, for a broker that comes back or a run that ends, and leave the processor to
-others. It rests on pytest-xdist: one worker runs the tests of a stack's parts in order, one those of the system as a
-whole (`tests/system`), each on a stack of its own; the third takes the other modules one by one, and all share what is
-left when one is done. In one process (`pytest` as it is) there are no lanes, and the order is the usual one.
+others. It rests on pytest-xdist: one worker runs all of the stack's tests in order, the other takes the other modules
+one by one, and both share what is left when one is done. In one process (`pytest` as it is) there are no lanes, and the
+order is the usual one.
 
-A test that measures CPU, memory or short times is marked `alone`: it runs at the end of the parts' lane, under a lock
+A test that measures CPU, memory or short times is marked `alone`: it runs at the end of the stack's lane, under a lock
 that no other test shares. One that starts a stack of its own (`own_stack`) is of the other lane, for balance.
 
 The workers write down which test is of which lane, for xdist's own groups travel in a test's id, which pytest 9.2 no
@@ -28,8 +28,7 @@ import pytest
 
 from tests.live_stack import tear_down
 
-PARTS_LANE, SYSTEM_LANE = STACK_LANES = ("parts'", "system's")
-_SYSTEM = "tests/system/"
+STACK_LANE = "stack"
 _AREA, _SHARED = "darkroom_area", "darkroom_shared"
 
 
@@ -63,12 +62,8 @@ def _is_alone(item: pytest.Item) -> bool:
 def _lane(item: pytest.Item) -> str:
     # By the mark too: a fixture that asks for the stack only for some of its parameters does not name it.
     of_stack = "stack" in getattr(item, "fixturenames", ()) or item.get_closest_marker("stack") is not None
-    module = item.nodeid.split("::")[0]
-    if _is_alone(item):
-        return PARTS_LANE
-    if not of_stack:
-        return module
-    return SYSTEM_LANE if module.startswith(_SYSTEM) else PARTS_LANE
+    of_stack = of_stack or _is_alone(item)
+    return STACK_LANE if of_stack else item.nodeid.split("::")[0]
 
 
 class Worker:
@@ -80,7 +75,7 @@ class Worker:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        items.sort(key=lambda item: (_lane(item) not in STACK_LANES, _is_alone(item)))
+        items.sort(key=lambda item: (_lane(item) != STACK_LANE, _is_alone(item)))
         lanes = {item.nodeid: _lane(item) for item in items}
         (self._shared / f"{self._name}.json").write_text(json.dumps(lanes))
 

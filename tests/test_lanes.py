@@ -62,7 +62,7 @@ def test_a_failure_in_either_lane_is_told_and_fails_the_run_and_one_table_shows_
     }
     assert done.stdout.count("seconds by module") == 1
     assert {"test_stack.py", "test_no_stack.py"} <= set(done.stdout.split())
-    assert re.search(r"in all: .* in the parts' lane", done.stdout)
+    assert re.search(r"in all: .* in the stack's lane", done.stdout)
     assert re.search(r"in all: .* in the other lane", done.stdout)
 
 
