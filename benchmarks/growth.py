@@ -12,7 +12,7 @@ import base64
 import secrets
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -173,7 +173,7 @@ def _kept_up(folder: Path) -> Curve:
 
 
 def _keys(folder: Path) -> Curve:
-    settings, curve = _with_keys(folder), {}
+    (settings, _), curve = house(folder), {}
     for size in _uploaders(settings):
         store = open_key_store(settings)
         curve[size] = _median(lambda store=store: store.current_key(_today(), _somebody()))
@@ -182,7 +182,7 @@ def _keys(folder: Path) -> Curve:
 
 def _opened_keys(folder: Path) -> Curve:
     """By a process that has not opened it before."""
-    settings, curve = _with_keys(folder), {}
+    (settings, _), curve = house(folder), {}
     for size in _uploaders(settings):
         name = open_key_store(settings).current_key(_today(), _somebody()).name
         curve[size] = _median(lambda name=name: open_key_store(settings).open_key(name))
@@ -223,12 +223,7 @@ def _old_files(lake: Lake, spec: TableSpec, count: int, days: int = 300) -> None
     lake.replace_files(handle, spec, tables, [], {"old": 1})
 
 
-def _with_keys(folder: Path) -> Settings:
-    settings, _ = house(folder)
-    return settings
-
-
-def _uploaders(settings: Settings) -> Sequence[int]:
+def _uploaders(settings: Settings) -> Iterator[int]:
     """Each size in turn, once so many uploaders have a key of today."""
     store, made = open_key_store(settings), 0
     for size in SIZES:

@@ -74,7 +74,7 @@ def run() -> list[Figure]:
 def _dagsters_share(home: Path) -> list[Figure]:
     server = psutil.Process(status(home)["services"]["code-server"]["pid"])
     with closing(dagster_of(home)) as dagster:
-        _idle_run(dagster)  # the first one begins the process that the others are forked from
+        _idle_run(dagster)  # the first one may wait until the process that runs are forked from has imported everything
         runs, imports = [], []
         for _ in range(REPEATS):
             before = family_cpu(server)
