@@ -73,8 +73,7 @@ class SparkCompute:
             done = rows.toArrow()
         except (PySparkException, Py4JError, OSError) as error:
             if isinstance(error, Py4JNetworkError | ConnectionError):
-                # The driver is gone; the next call has to begin with a new one.
-                end_session()
+                end_session()  # the driver is gone
             kind = ComputeExhausted if is_exhaustion(error) else ComputeUnavailable
             raise kind(
                 f"Spark at {self._settings.spark_master} did not do its work on {span.rows} rows of {span.spec.name}: "
@@ -85,19 +84,23 @@ class SparkCompute:
         yield from done.cast(function.result).to_batches()
 
     def session(self) -> SparkSession:
-        """The process's session.
+        """The process's session; a new one where its driver has died.
 
         Raises:
             ComputeUnavailable: it does not start.
         """
-        from dagster_pyspark import LazyPySparkResource
+        from py4j.protocol import Py4JNetworkError
 
         # The interpreter that has the functions, at the same path on every worker; no property of Spark names it.
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         properties = self._properties()
         try:
-            ensure_gateway(properties)
-            return LazyPySparkResource(spark_config=properties).spark_session
+            try:
+                return _session(properties)
+            except (Py4JNetworkError, ConnectionError):
+                # A driver that dies is not always seen by the call that it served: Spark may have its own error there.
+                end_session()
+                return _session(properties)
         except Exception as error:
             raise ComputeUnavailable(
                 f"No Spark session at {self._settings.spark_master}: {cause_of(error)}. Is the master up, and are the "
@@ -152,6 +155,13 @@ _FIXED = {
 
 _LOCAL = {**ENCRYPTED, "driver.host": "127.0.0.1", "driver.bindAddress": "127.0.0.1"}
 """Of a session in one process, which opens ports all the same; Spark makes up its secret."""
+
+
+def _session(properties: dict[str, str]) -> SparkSession:
+    from dagster_pyspark import LazyPySparkResource
+
+    ensure_gateway(properties)
+    return LazyPySparkResource(spark_config=properties).spark_session
 
 
 def end_session(patience_seconds: float = 30) -> None:

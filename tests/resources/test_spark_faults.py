@@ -125,6 +125,16 @@ def test_a_driver_that_is_killed_judges_nobody_and_the_next_try_begins_a_new_one
     assert sorted(stage.processed()["id"]) == sorted(ids)
 
 
+def test_a_driver_whose_death_nobody_has_seen_is_replaced_by_the_next_call(tmp_path: Path, pool: DecodePool) -> None:
+    """Bug prevented: the call that it served had an error of Spark's own, and every later one asked a dead process."""
+    stage, _ = staged(tmp_path / "stage", pool, 2, 1)
+    stage.bronze.land()
+    spark = on_spark(stage)
+    spark.session()
+    the_driver().kill()
+    assert developer(stage, spark).develop().processed == 2
+
+
 def test_a_worker_of_the_cluster_that_is_killed_in_the_middle_of_developing_costs_only_time(
     tmp_path: Path, pool: DecodePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

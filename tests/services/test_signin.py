@@ -185,9 +185,11 @@ def test_an_instance_with_as_much_under_way_as_it_takes_is_ready_all_the_same(
 
     async def full() -> int:
         async with house.client() as client:
-            waiting = [asyncio.create_task(client.post("/v1/token", headers=session)) for _ in range(MOST_WAITING)]
-            while (await client.get("/.well-known/jwks.json")).status_code != 503:
-                await asyncio.sleep(0.01)
+            # The keys take a place as well, and would wait for a thread: they are asked for once all places are taken.
+            waiting = [asyncio.create_task(client.post("/v1/token", headers=session)) for _ in range(MOST_WAITING + 1)]
+            refused, still = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            assert ([one.result().status_code for one in refused], len(still)) == ([503], MOST_WAITING)
+            assert (await client.get("/.well-known/jwks.json")).status_code == 503
             ready = await client.get("/readyz")
             answered.set()
             await asyncio.gather(*waiting)
