@@ -6,7 +6,8 @@ one by one, and both share what is left when one is done. In one process (`pytes
 order is the usual one.
 
 A test that measures CPU, memory or short times is marked `alone`: it runs at the end of the stack's lane, under a lock
-that no other test shares. One that starts a stack of its own (`own_stack`) is of the other lane, for balance.
+that no other test shares. Those that start a stack of their own (`own_stack`) are the first of the other lane: while
+the stack's lane is busy, so that there are never three stacks on two cores.
 
 The workers write down which test is of which lane, for xdist's own groups travel in a test's id, which pytest 9.2 no
 longer lets it change: with `--dist loadgroup` nothing is grouped, and nothing says so.
@@ -66,6 +67,10 @@ def _lane(item: pytest.Item) -> str:
     return STACK_LANE if of_stack else item.nodeid.split("::")[0]
 
 
+def _turn(item: pytest.Item) -> tuple[bool, bool, bool]:
+    return _lane(item) != STACK_LANE, _is_alone(item), item.get_closest_marker("own_stack") is None
+
+
 class Worker:
     """In a worker: says which lane a test is of, and keeps to the locks."""
 
@@ -75,7 +80,7 @@ class Worker:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        items.sort(key=lambda item: (_lane(item) != STACK_LANE, _is_alone(item)))
+        items.sort(key=_turn)
         lanes = {item.nodeid: _lane(item) for item in items}
         (self._shared / f"{self._name}.json").write_text(json.dumps(lanes))
 

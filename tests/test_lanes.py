@@ -37,7 +37,7 @@ def options() -> list[str]:
 
 def run(folder: Path, **modules: str) -> subprocess.CompletedProcess[str]:
     """Run these modules in lanes."""
-    (folder / "pytest.ini").write_text("[pytest]\nmarkers = alone\n")
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n    alone\n    own_stack\n")
     (folder / "conftest.py").write_text(CONFTEST)
     for name, text in modules.items():
         (folder / f"test_{name}.py").write_text(text)
@@ -130,3 +130,15 @@ def noted(request):
     assert len(spans) == 22
     assert [name for name, span in spans.items() if span[0] < ended and began < span[1]] == []
     assert any(span[0] > ended for span in spans.values()), "the others had ended already: nothing was proven"
+
+
+def test_a_stack_of_its_own_is_started_while_the_stacks_lane_is_busy_and_not_at_the_end(tmp_path: Path) -> None:
+    """Bug prevented: two such modules met at the end beside the shared stack, and none of the three came up in time."""
+    busy = "import time\ndef test_busy(stack): time.sleep(2)\n"
+    noted = (
+        f"from pathlib import Path\ndef test_noted(): open({str(tmp_path / 'order')!r}, 'a').write(__name__ + ' ')\n"
+    )
+    own = noted.replace("def test", "import pytest\n@pytest.mark.own_stack\ndef test")
+    done = run(tmp_path, b=busy, c=noted, d=noted, e=own)
+    assert done.returncode == pytest.ExitCode.OK, done.stdout + done.stderr
+    assert (tmp_path / "order").read_text().split()[0] == "test_e"
