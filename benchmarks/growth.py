@@ -41,6 +41,8 @@ ALONE = True
 """Needs no stack."""
 
 SIZES = (10, 100, 1_000, 10_000)
+UPKEEP_EVERY = 400
+"""Commits between two upkeeps: an hour's, when something lands every nine seconds."""
 ASKED = 20
 """How often the quick ones are measured at each size."""
 NEW_IMAGES, ITEMS = 50, 100
@@ -52,20 +54,22 @@ Curve = dict[int, float]
 
 def run() -> list[Figure]:
     """Measure; about ten CPU-minutes."""
-    curves = [
-        ("a landing's commit", "commits in its table", _commits),
-        ("a table opened", "commits in it", _opened),
-        ("a batch developed", "files of days long done", _developed),
-        ("an image asked for at the door", "files of other days", _asked),
-        ("upkeep of a table with nothing to do", "files in it", _kept_up),
-        ("an uploader's first key of a day", "uploaders that day", _keys),
-        ("a key opened", "uploaders that day", _opened_keys),
-        ("a batch of changed items", "versions an item", _versions),
+    committed, opened = "a landing's commit", "a table opened"
+    paths: list[tuple[list[tuple[str, str]], Callable[[Path], Sequence[Curve]]]] = [
+        ([(committed, "commits in its table"), (opened, "commits in it")], _commits),
+        ([(committed, "files that upkeep has not joined yet"), (opened, "files in it")], _unjoined),
+        ([("a batch developed", "files of days long done")], _developed),
+        ([("an image asked for at the door", "files of other days")], _asked),
+        ([("upkeep of a table with nothing to do", "files in it")], _kept_up),
+        ([("an uploader's first key of a day", "uploaders that day")], _keys),
+        ([("a key opened", "uploaders that day")], _opened_keys),
+        ([("a batch of changed items", "versions an item")], _versions),
     ]
     figures = []
-    for name, of, measure in curves:
+    for names, measure in paths:
         with tempfile.TemporaryDirectory(prefix="darkroom-growth-") as folder:
-            figures.append(_figure(name, of, measure(Path(folder))))
+            curves = measure(Path(folder))
+        figures += [_figure(name, of, curve) for (name, of), curve in zip(names, curves, strict=True)]
     return figures
 
 
@@ -101,39 +105,50 @@ def _figure(name: str, of: str, curve: Curve) -> Figure:
     return Figure(f"{name}, by {of}", ratio, "times", AIM, "at most", detail, series)
 
 
-def _commits(folder: Path) -> Curve:
-    """As landing commits: its handle is opened anew after a checkpoint."""
-    lake, curve = Lake(str(folder)), {}
-    handle = lake.ensure(RAW_IMAGES)
-    row = rows_of(RAW_IMAGES, date(2026, 3, 5), 1)
-    costs: list[float] = []
-    for number in range(max(SIZES) + CHECKPOINT_EVERY):
-        began = time.process_time()
-        before = handle.version()
-        lake.append(handle, RAW_IMAGES, row, {"bench": number})
-        if handle.version() // CHECKPOINT_EVERY != before // CHECKPOINT_EVERY:
-            handle = lake.open(RAW_IMAGES.name)
-        costs.append(time.process_time() - began)
-    for size in SIZES:
-        # Means: a checkpoint falls to each of them once.
-        measured = costs[size : size + CHECKPOINT_EVERY]
-        curve[size] = sum(measured) / len(measured) * 1000
-    return curve
-
-
-def _opened(folder: Path) -> Curve:
-    """As each run does."""
-    lake, curve = Lake(str(folder)), {}
-    handle = lake.ensure(RAW_IMAGES)
-    row = rows_of(RAW_IMAGES, date(2026, 3, 5), 1)
-    for number in range(max(SIZES) + 1):
-        lake.append(handle, RAW_IMAGES, row, {"bench": number})
+def _commits(folder: Path) -> tuple[Curve, Curve]:
+    """As landing commits, for which each run opens the table; upkeep joins the files about as often as each hour."""
+    lake, landing = Lake(str(folder)), _Landing(folder)
+    costs, opened = [], {}
+    for number in range(max(SIZES) + UPKEEP_EVERY):
         if number in SIZES:
-            curve[number] = _median(lambda: lake.open(RAW_IMAGES.name))
-    return curve
+            opened[number] = _median(lambda: lake.open(RAW_IMAGES.name))
+        costs.append(_cpu(landing.commit))
+        if number % UPKEEP_EVERY == UPKEEP_EVERY - 1:
+            maintain(lake, RAW_IMAGES)
+    # A mean over all that happens from one upkeep to the next.
+    return {size: sum(costs[size : size + UPKEEP_EVERY]) / UPKEEP_EVERY for size in SIZES}, opened
 
 
-def _developed(folder: Path) -> Curve:
+def _unjoined(folder: Path) -> tuple[Curve, Curve]:
+    """With as many files as there are when nobody keeps the table up."""
+    committed, opened = {}, {}
+    for size in SIZES:
+        lake = Lake(str(folder / str(size)))
+        _old_files(lake, RAW_IMAGES, size)
+        opened[size] = _median(lambda lake=lake: lake.open(RAW_IMAGES.name))
+        landing = _Landing(folder / str(size))
+        costs = [_cpu(landing.commit) for _ in range(CHECKPOINT_EVERY)]
+        committed[size] = sum(costs) / len(costs)
+    return committed, opened
+
+
+class _Landing:
+    """Commits of one row each, as landing makes them: its handle is opened anew after a checkpoint."""
+
+    def __init__(self, folder: Path) -> None:
+        self._lake, self._number = Lake(str(folder)), 0
+        self._handle = self._lake.ensure(RAW_IMAGES)
+        self._row = rows_of(RAW_IMAGES, date(2026, 3, 5), 1)
+
+    def commit(self) -> None:
+        before = self._handle.version()
+        version = self._lake.append(self._handle, RAW_IMAGES, self._row, {"bench": self._number})
+        self._number += 1
+        if version // CHECKPOINT_EVERY != before // CHECKPOINT_EVERY:
+            self._handle = self._lake.open(RAW_IMAGES.name)
+
+
+def _developed(folder: Path) -> list[Curve]:
     curve, pictures = {}, small_photographs()
     for size in SIZES:
         settings, lake = house(folder / str(size))
@@ -147,10 +162,10 @@ def _developed(folder: Path) -> Curve:
                 land_sealed(lake, records, number * NEW_IMAGES)
                 costs.append(_cpu(lambda settings=settings, lake=lake, pool=pool: develop_all(settings, lake, pool)))
         curve[size] = median(costs)
-    return curve
+    return [curve]
 
 
-def _asked(folder: Path) -> Curve:
+def _asked(folder: Path) -> list[Curve]:
     curve, today = {}, datetime.now(UTC).date()
     for size in SIZES:
         settings, lake = house(folder / str(size))
@@ -159,37 +174,37 @@ def _asked(folder: Path) -> Curve:
         rows = LakeRows(settings, PROCESSED_IMAGES, ["id", "day"])
         assert len(rows.find(f"{3:026d}", today)) == 1
         curve[size] = _median(lambda rows=rows: rows.find(f"{3:026d}", today))
-    return curve
+    return [curve]
 
 
-def _kept_up(folder: Path) -> Curve:
+def _kept_up(folder: Path) -> list[Curve]:
     curve = {}
     for size in SIZES:
         _, lake = house(folder / str(size))
         _old_files(lake, PROCESSED_IMAGES, size, days=size)
         maintain(lake, PROCESSED_IMAGES)
         curve[size] = _median(lambda lake=lake: maintain(lake, PROCESSED_IMAGES), 3)
-    return curve
+    return [curve]
 
 
-def _keys(folder: Path) -> Curve:
+def _keys(folder: Path) -> list[Curve]:
     (settings, _), curve = house(folder), {}
     for size in _uploaders(settings):
         store = open_key_store(settings)
         curve[size] = _median(lambda store=store: store.current_key(_today(), _somebody()))
-    return curve
+    return [curve]
 
 
-def _opened_keys(folder: Path) -> Curve:
+def _opened_keys(folder: Path) -> list[Curve]:
     """By a process that has not opened it before."""
     (settings, _), curve = house(folder), {}
     for size in _uploaders(settings):
         name = open_key_store(settings).current_key(_today(), _somebody()).name
         curve[size] = _median(lambda name=name: open_key_store(settings).open_key(name))
-    return curve
+    return [curve]
 
 
-def _versions(folder: Path) -> Curve:
+def _versions(folder: Path) -> list[Curve]:
     curve = {}
     for size in SIZES:
         lake = Lake(str(folder / str(size)))
@@ -208,7 +223,7 @@ def _versions(folder: Path) -> Curve:
                 _cpu(lambda lake=lake: VersionTable(lake, DIM_ITEM, open_log(lake, ITEM_EVENTS), KEY).refresh())
             )
         curve[size] = median(costs)
-    return curve
+    return [curve]
 
 
 def _old_files(lake: Lake, spec: TableSpec, count: int, days: int = 300) -> None:

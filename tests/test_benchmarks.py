@@ -80,7 +80,7 @@ def test_backends_storage_and_a_sessions_start_are_measured(monkeypatch: pytest.
 
 
 def test_growth_is_measured_and_drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name, size in {"SIZES": (1, 3), "ASKED": 2, "NEW_IMAGES": 2, "ITEMS": 3}.items():
+    for name, size in {"SIZES": (1, 3), "UPKEEP_EVERY": 2, "ASKED": 2, "NEW_IMAGES": 2, "ITEMS": 3}.items():
         monkeypatch.setattr(growth, name, size)
     figures = growth.run()
     assert all(cost > 0 for figure in figures for _, cost in figure.series)
