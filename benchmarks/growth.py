@@ -108,15 +108,18 @@ def _figure(name: str, of: str, curve: Curve) -> Figure:
 def _commits(folder: Path) -> tuple[Curve, Curve]:
     """As landing commits, for which each run opens the table; upkeep joins the files about as often as each hour."""
     lake, landing = Lake(str(folder)), _Landing(folder)
-    costs, opened = [], {}
+    committed, opened = [], []
     for number in range(max(SIZES) + UPKEEP_EVERY):
-        if number in SIZES:
-            opened[number] = _median(lambda: lake.open(RAW_IMAGES.name))
-        costs.append(_cpu(landing.commit))
+        committed.append(_cpu(landing.commit))
+        opened.append(_cpu(lambda: lake.open(RAW_IMAGES.name)))
         if number % UPKEEP_EVERY == UPKEEP_EVERY - 1:
             maintain(lake, RAW_IMAGES)
-    # A mean over all that happens from one upkeep to the next.
-    return {size: sum(costs[size : size + UPKEEP_EVERY]) / UPKEEP_EVERY for size in SIZES}, opened
+
+    def curve(costs: list[float]) -> Curve:
+        # A mean over all that happens from one upkeep to the next.
+        return {size: sum(costs[size : size + UPKEEP_EVERY]) / UPKEEP_EVERY for size in SIZES}
+
+    return curve(committed), curve(opened)
 
 
 def _unjoined(folder: Path) -> tuple[Curve, Curve]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -28,7 +28,8 @@ from resources.derived_tables import places_among
 from resources.develop_batches import DEVELOP, judged_of
 from resources.developed_rows import Bad, Good, processed_table, quarantined_table
 from resources.judging import Judged
-from resources.lake import CommitConflict, Lake
+from resources.lake import Lake
+from resources.lake_commits import until_committed
 from resources.lake_log import files_of
 from resources.progress import developing_of, featuring_of
 from resources.status_telling import StatusWriter, tell
@@ -36,9 +37,6 @@ from resources.tracked_table import TrackedTable
 from transforms.reasons import Reason
 from transforms.tables import IMAGE_FEATURES, PROCESSED_IMAGES, QUARANTINED_IMAGES, RAW_IMAGES
 
-Result = TypeVar("Result")
-
-COMMIT_TRIES = 20
 DARK = (Reason.KEY_DESTROYED, Reason.UNKNOWN_KEY, Reason.ERASED)
 """Verdicts that say nothing about the image."""
 _PLACE = ["topic_id", "partition", "offset"]
@@ -109,7 +107,7 @@ def redevelop_day(
                 progress(done.rows + done.kept + done.done_before, total)
         return done
 
-    return _until_committed(attempt)
+    return until_committed(attempt)
 
 
 def remeasure_day(lake: Lake, day: date) -> int:
@@ -134,17 +132,7 @@ def remeasure_day(lake: Lake, day: date) -> int:
         table.replace_days(held.filter(~old).to_arrow(), [day], {})
         return int(old.sum())
 
-    return _until_committed(attempt)
-
-
-def _until_committed(attempt: Callable[[], Result]) -> Result:
-    """Try again where another writer was first, or upkeep joined the files; the last try's conflict is raised."""
-    for _ in range(COMMIT_TRIES - 1):
-        try:
-            return attempt()
-        except CommitConflict:
-            continue
-    return attempt()
+    return until_committed(attempt)
 
 
 def _redevelop_file(

@@ -30,7 +30,8 @@ from resources.develop_batches import DEVELOP, judged_of
 from resources.developed_rows import Bad, Good
 from resources.judging import Decoder, Judged, judge
 from resources.key_protocol import Keys
-from resources.lake import CommitConflict, Lake, TableMissing
+from resources.lake import Lake, TableMissing
+from resources.lake_commits import until_committed
 from resources.opening import Opener
 from resources.records import Record, records_of
 from resources.settings import Settings
@@ -42,7 +43,6 @@ from transforms.tables import RAW_IMAGES
 
 CHUNK_RECORDS = 512
 CHUNK_BYTES = 16 * 1024 * 1024
-COMMIT_TRIES = 20
 
 
 @dataclass(frozen=True)
@@ -200,14 +200,7 @@ class Developer:
         Quarantine is only written when there is something to say: rows, or (`level`) offsets at the end of a run.
         """
         began = time.perf_counter()
-        for attempt in range(COMMIT_TRIES):
-            try:
-                run.attempt(judged, positions, self._now(), level)
-                break
-            except CommitConflict:
-                if attempt == COMMIT_TRIES - 1:
-                    raise
-                run.look_again(positions)
+        until_committed(lambda: run.attempt(judged, positions, self._now(), level), lambda: run.look_again(positions))
         run.seconds["write"] += time.perf_counter() - began
         tell(self._status, judged)
 

@@ -15,6 +15,7 @@ older versions of the tables that are younger than an hour stay until upkeep rem
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,8 @@ import pyarrow as pa
 
 from resources.data_files import read_file, unnamed_files
 from resources.failures import PermanentFailure
-from resources.lake import CommitConflict, TableMissing
+from resources.lake import TableMissing
+from resources.lake_commits import until_committed
 from resources.parquet_writer import discard
 from resources.whose_rows import Wanted, matches, which_of
 from transforms.names import ID, KeyName, pseudonym
@@ -213,21 +215,18 @@ class Eraser:
 
     def _remove_from(self, spec: TableSpec, wanted: Wanted) -> int:
         rows = 0
-        for attempt in range(TRIES):
-            try:
-                handle = self._lake.open(spec.name)
-                for file, which in matches(self._lake, handle, spec, wanted):
-                    self._rewrite(handle, spec, file, which)
-                    rows += int(which.sum())
-            except TableMissing:
-                return rows
-            except CommitConflict:
-                # Those that were rewritten match no more.
-                if attempt == TRIES - 1:
-                    raise
-            else:
-                return rows
-        raise AssertionError("unreachable: the last try returns or raises")
+
+        def attempt() -> None:
+            nonlocal rows
+            handle = self._lake.open(spec.name)
+            # After a conflict those that were rewritten match no more.
+            for file, which in matches(self._lake, handle, spec, wanted):
+                self._rewrite(handle, spec, file, which)
+                rows += int(which.sum())
+
+        with suppress(TableMissing):
+            until_committed(attempt, tries=TRIES)
+        return rows
 
     def _remove_older(self, spec: TableSpec, wanted: Wanted, days: Collection[date]) -> None:
         """Remove files of older versions with rows of it: an erasure that was stopped left them, or a compaction."""

@@ -24,7 +24,8 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from resources.compute import BatchFunction, Compute, Tools, map_in_parts, nullable, span_of, within
-from resources.lake import CommitConflict, Lake
+from resources.lake import Lake
+from resources.lake_commits import until_committed
 from resources.sealed_rows import SealedRows
 from resources.tracked_table import TrackedTable
 from transforms.landing_protocol import Position
@@ -32,7 +33,6 @@ from transforms.tables import TableSpec
 
 CHUNK_ROWS = 2048
 """Rows of a commit; a backend elsewhere gets as many as are worth one call of it."""
-COMMIT_TRIES = 20
 DARK, UNREADABLE = "key destroyed", "unreadable"
 """Why a row of the source makes none here."""
 
@@ -156,35 +156,33 @@ class Follower:
         Raises:
             TransientFailure: keys or lake are away, or other writers kept being first. What was committed stands.
         """
+        # What an attempt committed before its conflict stands, and is counted.
         rows = dropped = 0
-        skipped: Counter[str] = Counter()
-        for attempt in range(COMMIT_TRIES):
+
+        def attempt() -> Followed:
+            nonlocal rows, dropped
             source = self._lake.ensure(self._source)
-            try:
-                dropped += self._drop(source)
-                missing = self._missing(source)
-                names = missing["key"].unique().to_list()
-                open_ones = missing.filter(pl.col("key").is_in([name for name in names if sealed.key(name)]))
-                skipped = Counter({DARK: missing.height - open_ones.height})
-                each = CHUNK_ROWS if far is None else far.span_rows
-                for start in range(0, open_ones.height, each):
-                    chunk = open_ones.slice(start, each)
-                    made = self._make(sealed, source, chunk, far)
-                    self._target.append(made.rows, _reached(chunk))
-                    rows += made.rows.num_rows
-                    if told is not None:
-                        told(made.rows)
-                    skipped += made.skipped
-                    if progress is not None:
-                        progress(start + chunk.height, open_ones.height)
-                positions = self._positions(source)
-                self._target.append(None, positions)
-                return Followed(rows, dropped, dict(+skipped), positions, self._target.commits)
-            except CommitConflict:
-                if attempt == COMMIT_TRIES - 1:
-                    raise
-                self._target.refresh()
-        raise AssertionError("unreachable: the last try returns or raises")
+            dropped += self._drop(source)
+            missing = self._missing(source)
+            names = missing["key"].unique().to_list()
+            open_ones = missing.filter(pl.col("key").is_in([name for name in names if sealed.key(name)]))
+            skipped = Counter({DARK: missing.height - open_ones.height})
+            each = CHUNK_ROWS if far is None else far.span_rows
+            for start in range(0, open_ones.height, each):
+                chunk = open_ones.slice(start, each)
+                made = self._make(sealed, source, chunk, far)
+                self._target.append(made.rows, _reached(chunk))
+                rows += made.rows.num_rows
+                if told is not None:
+                    told(made.rows)
+                skipped += made.skipped
+                if progress is not None:
+                    progress(start + chunk.height, open_ones.height)
+            positions = self._positions(source)
+            self._target.append(None, positions)
+            return Followed(rows, dropped, dict(+skipped), positions, self._target.commits)
+
+        return until_committed(attempt, self._target.refresh)
 
     def _make(self, sealed: SealedRows, source: DeltaTable, chunk: pl.DataFrame, far: Compute | None) -> Made:
         if far is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.fs
@@ -25,8 +26,32 @@ from transforms.tables import TableSpec
 
 CHECKPOINT_EVERY = 20
 """Commits between two checkpoints: opening then reads at most so many small files."""
+COMMIT_TRIES = 20
 
 _logger = logging.getLogger("darkroom.lake")
+
+Result = TypeVar("Result")
+
+
+def until_committed(
+    attempt: Callable[[], Result], look_again: Callable[[], None] = lambda: None, tries: int = COMMIT_TRIES
+) -> Result:
+    """What `attempt` returns, which is called again where another writer was first.
+
+    Args:
+        attempt: works out rows from the table as it is, and commits them.
+        look_again: opens the table anew between two attempts; not needed where `attempt` opens it.
+        tries: attempts in all.
+
+    Raises:
+        CommitConflict: that of the last attempt.
+    """
+    for _ in range(tries - 1):
+        try:
+            return attempt()
+        except CommitConflict:
+            look_again()
+    return attempt()
 
 
 class Commits:

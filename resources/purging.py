@@ -167,10 +167,11 @@ class Purge:
         """Take the rows of these days out of a table, but those of who is held. Returns how many, and the files that
         held them."""
         from resources.held_rows import without_held
-        from resources.lake import CommitConflict, TableMissing
+        from resources.lake import TableMissing
+        from resources.lake_commits import until_committed
         from resources.lake_log import files_of
 
-        for attempt in range(TRIES):
+        def attempt() -> tuple[int, set[str]]:
             try:
                 handle = self._lake.open(spec.name)
             except TableMissing:
@@ -181,14 +182,10 @@ class Purge:
             if not files:
                 return 0, paths
             named = {"darkroom": "purge", "days": ", ".join(map(str, due))}
-            try:
-                self._lake.replace_files(handle, spec, [one.to_arrow() for one in kept], paths, info=named)
-            except CommitConflict:
-                if attempt == TRIES - 1:
-                    raise
-                continue
+            self._lake.replace_files(handle, spec, [one.to_arrow() for one in kept], paths, info=named)
             return sum(int(file["num_records"] or 0) for file in files) - sum(map(len, kept)), paths
-        raise AssertionError("unreachable: the last try returns or raises")
+
+        return until_committed(attempt, tries=TRIES)
 
     def _sweep(self, spec: TableSpec, removed: Collection[str], kept: Collection[date]) -> int:
         """Delete the files of days that are over which no version names: those just removed, and what others left."""

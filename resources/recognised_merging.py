@@ -26,9 +26,10 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from resources.bronze import read_since
-from resources.following import COMMIT_TRIES, DARK
+from resources.following import DARK
 from resources.key_protocol import Keys
-from resources.lake import CommitConflict, Lake
+from resources.lake import Lake
+from resources.lake_commits import until_committed
 from resources.progress import featuring_of, merging_of
 from resources.records import Record, records_of
 from resources.sealed_rows import SealedRows
@@ -104,15 +105,8 @@ def merge_answers(
         TransientFailure: keys or lake are away, or other writers kept being first. What was committed stands.
     """
     run = _Run(lake, keys, now)
-    for attempt in range(COMMIT_TRIES):
-        try:
-            run.follow(progress)
-            return run.done
-        except CommitConflict:
-            if attempt == COMMIT_TRIES - 1:
-                raise
-            run.table.refresh()
-    raise AssertionError("unreachable: the last try returns or raises")
+    until_committed(lambda: run.follow(progress), run.table.refresh)
+    return run.done
 
 
 def rows_by_lane(lake: Lake) -> dict[str, int]:

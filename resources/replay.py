@@ -21,10 +21,11 @@ import polars as pl
 from deltalake import DeltaTable
 
 from resources.derived_tables import DerivedTables, Place
-from resources.developing import CHUNK_BYTES, CHUNK_RECORDS, COMMIT_TRIES
+from resources.developing import CHUNK_BYTES, CHUNK_RECORDS
 from resources.judging import Decoder, Judged, NoIds, judge
 from resources.key_protocol import Keys
-from resources.lake import CommitConflict, Lake, TableMissing
+from resources.lake import Lake, TableMissing
+from resources.lake_commits import until_committed
 from resources.opening import Opener
 from resources.records import COLUMNS, Record, records_of
 from resources.settings import Settings
@@ -108,15 +109,12 @@ def _move(tables: DerivedTables, judged: Judged, now: Callable[[], datetime]) ->
     """Good images into processed_images, then out of quarantine; returns how many records left."""
     if not judged.good:
         return 0
-    for attempt in range(COMMIT_TRIES):
-        try:
-            tables.add_processed(judged.good, {}, now())
-            return tables.remove_quarantined([one.place for one in judged.good])
-        except CommitConflict:
-            if attempt == COMMIT_TRIES - 1:
-                raise
-            tables.refresh()
-    return 0
+
+    def attempt() -> int:
+        tables.add_processed(judged.good, {}, now())
+        return tables.remove_quarantined([one.place for one in judged.good])
+
+    return until_committed(attempt, tables.refresh)
 
 
 def _rows(quarantine: DeltaTable, reason: Reason | None) -> list[_Row]:

@@ -26,9 +26,10 @@ import polars as pl
 import pyarrow as pa
 
 from resources.corrections import Corrections, read_corrections
-from resources.following import COMMIT_TRIES, DARK, UNREADABLE
+from resources.following import DARK, UNREADABLE
 from resources.key_protocol import Keys
-from resources.lake import CommitConflict, Lake, TableMissing
+from resources.lake import Lake, TableMissing
+from resources.lake_commits import until_committed
 from resources.lake_log import files_of
 from resources.sealed_rows import SealedRows
 from resources.tracked_table import TrackedTable
@@ -113,7 +114,8 @@ def make_training_set(
     """
     sealed = SealedRows(keys)
     table = TrackedTable(lake, TRAINING_SET, lambda at: at.app_id)
-    for attempt in range(COMMIT_TRIES):
+
+    def attempt() -> dict[str, TrainingRows]:
         skipped: Counter[str] = Counter()
         images, corrections = _images(lake, sealed)
         left_out = pl.Series([uploader_of(key) in distrusted for key in images["key"]], dtype=pl.Boolean)
@@ -122,18 +124,13 @@ def make_training_set(
         held = {file["partition.day"] for file in files_of(table.handle)}
         days: list[date] = sorted({*held, *(row["day"] for row, _, _ in rows)})
         stored = pa.Table.from_pylist([row for row, _, _ in rows], schema=TRAINING_SET.schema)
-        try:
-            if days:
-                table.replace_days(stored, days, {})
-        except CommitConflict:
-            if attempt == COMMIT_TRIES - 1:
-                raise
-            table.refresh()
-        else:
-            secret = keys.platform_secret()
-            learning = [one for one in families if one.take is not None]
-            return {one.name: _of_family(one, rows, secret, skipped, corrections) for one in learning}
-    raise AssertionError("unreachable: the last try returns or raises")
+        if days:
+            table.replace_days(stored, days, {})
+        secret = keys.platform_secret()
+        learning = [one for one in families if one.take is not None]
+        return {one.name: _of_family(one, rows, secret, skipped, corrections) for one in learning}
+
+    return until_committed(attempt, table.refresh)
 
 
 def read_training_set(lake: Lake, keys: Keys, family: Family) -> TrainingRows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -12,6 +13,7 @@ from resources.backfill import days_held, redevelop_day, remeasure_day
 from resources.compute import LocalCompute, Tools
 from resources.featuring import compute_features
 from resources.lake import CommitConflict
+from resources.lake_commits import until_committed
 from resources.progress import developing_of
 from resources.tracked_table import TrackedTable
 from resources.upkeep import maintain
@@ -155,7 +157,7 @@ def test_another_writer_and_upkeep_in_between_are_got_over(filled: Stage, monkey
 
 
 def test_it_gives_up_when_others_are_always_first(filled: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backfill, "COMMIT_TRIES", 2)
+    monkeypatch.setattr(backfill, "until_committed", functools.partial(until_committed, tries=2))
 
     def refuses(self: TrackedTable, *arguments: object) -> None:
         raise CommitConflict("another was first")
