@@ -4,7 +4,7 @@ The parts are read from what each step wrote down itself: the acknowledgement he
 Dagster, `landed_at` from bronze, `processed_at` from processed_images. All clocks are this machine's. Dagster's own
 share is what a run of the lane costs that finds nothing to do: CPU of the code server and all below it. As Dagster
 comes, each run's interpreter imports Dagster and the code location first; what that costs is measured beside, in a
-process that does nothing else.
+process that does nothing else. At rest are all processes of the stack, a minute long, once runs have ended.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import psutil
 from deltalake import DeltaTable
 from PIL import Image
 
-from benchmarks._cpu import family_cpu
+from benchmarks._cpu import family_cpu, family_memory
 from benchmarks._stack import darkroom, status
 from benchmarks.figures import Figure, median, spread
 from cli.dagster_api import DagsterApi
@@ -37,6 +37,7 @@ from stack.signing import owner_client
 
 REPEATS = 5
 DEADLINE_SECONDS = 120.0
+AT_REST_SECONDS = 60.0
 IDLE_SECONDS = 2.0
 """After a run's end, until its process is gone and its time counted."""
 RUNS = """
@@ -68,7 +69,7 @@ def run() -> list[Figure]:
         "  until it is developed": [trip.developed - trip.landed for trip in trips],
     }
     figures += [Figure(name, median(values), "s", None, detail=spread(values)) for name, values in parts.items()]
-    return [*figures, *_dagsters_share(home), *_second_up(home)]
+    return [*figures, *_dagsters_share(home), *_at_rest(home), *_second_up(home)]
 
 
 def _dagsters_share(home: Path) -> list[Figure]:
@@ -93,6 +94,23 @@ def _idle_run(dagster: DagsterApi) -> None:
             raise RuntimeError(f"Run {run} did not end within {DEADLINE_SECONDS:.0f} s; see `darkroom logs daemon`.")
         time.sleep(0.25)
     time.sleep(IDLE_SECONDS)
+
+
+def _at_rest(home: Path) -> list[Figure]:
+    services = {name: psutil.Process(one["pid"]) for name, one in status(home)["services"].items() if one["pid"]}
+    before = {name: family_cpu(process) for name, process in services.items()}
+    time.sleep(AT_REST_SECONDS)
+    shares = {name: (family_cpu(process) - before[name]) / AT_REST_SECONDS * 100 for name, process in services.items()}
+    memory = {name: family_memory(process) for name, process in services.items()}
+    return [
+        Figure("a stack at rest, CPU", sum(shares.values()), "% of a core", 50, "at most", _most(shares)),
+        Figure("a stack at rest, memory", sum(memory.values()), "MB", 4096, "at most", _most(memory)),
+    ]
+
+
+def _most(costs: dict[str, float]) -> str:
+    named = sorted(costs.items(), key=lambda item: -item[1])[:4]
+    return f"of {len(costs)} services: " + ", ".join(f"{name} {cost:,.3g}" for name, cost in named)
 
 
 def _importing() -> float:

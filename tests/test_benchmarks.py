@@ -118,6 +118,14 @@ def test_dagsters_share_of_a_run_is_measured(stack: LiveStack, monkeypatch: pyte
 
 
 @pytest.mark.stack
+def test_what_a_stack_costs_at_rest_is_measured(stack: LiveStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane, "AT_REST_SECONDS", 3.0)
+    cpu, memory = lane._at_rest(stack.home)
+    assert cpu.value > 0 and memory.value > 500
+    assert "kafka" in memory.detail
+
+
+@pytest.mark.stack
 def test_a_record_is_followed_from_its_acknowledgement_to_its_row(stack: LiveStack) -> None:
     trip = lane._trip(stack.home)
     assert 0 <= trip.asked <= trip.began <= trip.landed <= trip.developed
