@@ -11,7 +11,7 @@ export VIRTUAL_ENV := $(abspath $(VENV))
 # uv trusts whom the machine trusts, as pip does: a company's proxy has a certificate of its own.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help demo test check bench soak up down clean lock install install-dev install-spark jars jars-s3 jars-spark jars-spark-kafka peers chromium azurite slapd nftables format screenshots
+.PHONY: help demo test check bench soak up down clean lock lock-jars install install-dev install-spark jars jars-s3 jars-spark jars-spark-kafka peers chromium azurite slapd nftables format screenshots
 
 help:  ## list the targets
 	@awk 'BEGIN {FS = ":.*##"} /^[a-z-]+:.*##/ {printf "  %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,7 +32,7 @@ check: install-dev  ## format, lint, types, floors, secrets
 	$(BIN)/lint-imports
 	git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --no-verify --disable-plugin KeywordDetector --exclude-files $(NO_SECRETS)
 # Test vectors have keys of their own, and lock files hashes; that a line speaks of a password is no finding.
-NO_SECRETS = '^(tests/vectors/|requirements)'
+NO_SECRETS = '^(tests/vectors/|requirements|jvm/jars.sha256)'
 
 format: install-dev  ## put the code into shape
 	$(BIN)/ruff format .
@@ -59,6 +59,9 @@ lock: $(VENV)/.build  ## resolve the requirements anew into the four lock files
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile $(LOCK) -c requirements-dev.lock --group build -o requirements-build.lock
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile $(LOCK) --group peers -o requirements-peers.lock
 LOCK = --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --quiet
+
+lock-jars:  ## keep the hashes of the jars in jvm/target, after a pom.xml was changed on purpose
+	@$$(stack/preflight.sh) stack/jars.py --write kafka directory s3 spark spark-kafka
 
 install: $(VENV)/.core
 install-dev: $(VENV)/.dev
@@ -121,11 +124,13 @@ $(VENV)/.dev: $(VENV)/.core requirements-dev.lock
 jvm/target/.s3-copied: jvm/s3/pom.xml
 	@stack/preflight.sh >/dev/null
 	mvn --batch-mode --quiet --file jvm/s3/pom.xml package
+	@$$(stack/preflight.sh) stack/jars.py s3
 	@touch $@
 
 jvm/target/.spark-copied: jvm/spark/pom.xml $(wildcard jvm/spark/src/main/java/io/darkroom/spark/*.java)
 	@stack/preflight.sh >/dev/null
 	mvn --batch-mode --quiet --file jvm/spark/pom.xml package
+	@$$(stack/preflight.sh) stack/jars.py spark
 	@touch $@
 
 # A session that runs for a minute loads classes for half of it: they are kept, loaded. Without the archive Spark works as well.
@@ -138,14 +143,17 @@ jvm/target/.spark-archived: jvm/target/.spark-copied $(VENV)/.dev
 jvm/target/.spark-kafka-copied: jvm/spark-kafka/pom.xml
 	@stack/preflight.sh >/dev/null
 	mvn --batch-mode --quiet --file jvm/spark-kafka/pom.xml package
+	@$$(stack/preflight.sh) stack/jars.py spark-kafka
 	@touch $@
 
 jvm/target/.directory-copied: jvm/directory/pom.xml $(wildcard jvm/directory/src/main/java/io/darkroom/directory/*.java)
 	@stack/preflight.sh >/dev/null
 	mvn --batch-mode --quiet --file jvm/directory/pom.xml package
+	@$$(stack/preflight.sh) stack/jars.py directory
 	@touch $@
 
 jvm/target/.copied: jvm/pom.xml
 	@stack/preflight.sh >/dev/null
 	mvn --batch-mode --quiet --file jvm/pom.xml package
+	@$$(stack/preflight.sh) stack/jars.py kafka
 	@touch $@
