@@ -1,7 +1,8 @@
 """Compares the jars that Maven brought with the hashes that the repository keeps: `python stack/jars.py kafka spark`.
 
 Maven asks a repository for a version, and keeps what it is given. Here a file that is another, one too many or
-missing ends `make`, as pip does for packages. `--write` writes the hashes of what lies there, after a version was changed on purpose.
+missing ends `make`, as pip does for packages. `--write` writes the hashes of what lies there, after a version was
+changed on purpose.
 Runs before there is a .venv: it needs Python alone.
 
 Limits: Darkroom's own jars are built here and have no hash; Maven's plugins are checked by Maven alone.
