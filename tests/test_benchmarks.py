@@ -9,7 +9,20 @@ from pathlib import Path
 import pytest
 
 import benchmarks
-from benchmarks import _items, compute, developing, dimension, growth, landing, lane, learning, recogniser, scd2, signin
+from benchmarks import (
+    _items,
+    compute,
+    developing,
+    dimension,
+    growth,
+    landing,
+    lane,
+    learning,
+    recogniser,
+    scd2,
+    signin,
+    uploads,
+)
 from benchmarks.figures import Figure, print_table
 from benchmarks.page import put_between, put_section
 from tests.live_stack import LiveStack
@@ -115,6 +128,16 @@ def test_dagsters_share_of_a_run_is_measured(stack: LiveStack, monkeypatch: pyte
     monkeypatch.setattr(lane, "REPEATS", 1)
     (figure,) = lane._dagsters_share(stack.home)
     assert figure.value > 1
+
+
+@pytest.mark.stack
+def test_uploads_are_measured_beside_an_endpoint_with_no_kafka(
+    stack: LiveStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "REPEATS", 1)
+    monkeypatch.setattr(uploads, "SIZES", {"1 kB": (1_000, 20)})
+    monkeypatch.setenv("DARKROOM_HOME", str(stack.home))
+    assert all(figure.value > 0 for figure in uploads.run())
 
 
 @pytest.mark.stack
