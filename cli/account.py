@@ -93,4 +93,4 @@ def _read(lake: Lake, spec: TableSpec, columns: list[str]) -> pl.DataFrame:
         handle = lake.open(spec.name)
     except TableMissing:
         return pl.DataFrame(spec.schema.empty_table().select(columns))
-    return pl.scan_delta(handle).select(columns).collect()
+    return lake.collect(pl.scan_delta(handle).select(columns), spec.name)

@@ -121,13 +121,10 @@ def look(settings: Settings, kept: str = "") -> Learning | None:
     rows = read_training_set(lake, open_key_store(settings), DIGITS)
     right, held_out = right_of(registry, champion, rows, DIGITS), len(rows.of(SPLITS[2])[1])
     answers = pl.scan_delta(lake.open(RECOGNISED_IMAGES.name))
-    named = {
-        name: answers.filter(pl.col("model") == name, pl.col("model_version") == one.mark)
-        .select(pl.col("id").n_unique())
-        .collect()
-        .item()
-        for name, one in champions.items()
-        if one is not None
-    }
-    images = pl.scan_delta(lake.open(IMAGE_FEATURES.name)).select(pl.len()).collect().item()
+    named = {}
+    for name, one in champions.items():
+        if one is not None:
+            by_it = answers.filter(pl.col("model") == name, pl.col("model_version") == one.mark)
+            named[name] = lake.collect(by_it.select(pl.col("id").n_unique()), RECOGNISED_IMAGES.name).item()
+    images = lake.collect(pl.scan_delta(lake.open(IMAGE_FEATURES.name)).select(pl.len()), IMAGE_FEATURES.name).item()
     return Learning(champion.version, right or 0, held_out, images, named, kept)

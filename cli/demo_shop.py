@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from resources.lake import Lake
     from resources.settings import Settings
+    from transforms.table_spec import TableSpec
 
 SHOP_JOB = "refresh_shop"
 
@@ -64,11 +65,13 @@ def _look(lake: Lake, added: int) -> ShopShown:
     from transforms.shop import ALL
     from transforms.shop_tables import DIM_ITEM, SALES_WITH_ITEMS, TOP_ITEMS, TOP_MEMBERS
 
-    versions = pl.scan_delta(lake.open(DIM_ITEM.name)).select("item_id").collect()
-    sales = pl.scan_delta(lake.open(SALES_WITH_ITEMS.name)).select(pl.col("sale_id").n_unique()).collect()
+    def asked(spec: TableSpec, *columns: pl.Expr) -> pl.DataFrame:
+        return lake.collect(pl.scan_delta(lake.open(spec.name)).select(*columns), spec.name)
+
+    versions = asked(DIM_ITEM, pl.col("item_id"))
+    sales = asked(SALES_WITH_ITEMS, pl.col("sale_id").n_unique())
     items, members = (
-        pl.scan_delta(lake.open(spec.name)).filter(pl.col("window") == ALL).collect().sort("rank")
-        for spec in (TOP_ITEMS, TOP_MEMBERS)
+        asked(spec, pl.all()).filter(pl.col("window") == ALL).sort("rank") for spec in (TOP_ITEMS, TOP_MEMBERS)
     )
     best = members.row(0, named=True)
     return ShopShown(

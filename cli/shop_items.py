@@ -130,7 +130,8 @@ def _versions(source: Source) -> pl.DataFrame:
     from transforms.shop_tables import DIM_ITEM
 
     if source is Source.LAKE:
-        return pl.scan_delta(open_lake(current_settings()).open(DIM_ITEM.name)).collect()
+        lake = open_lake(current_settings())
+        return lake.collect(pl.scan_delta(lake.open(DIM_ITEM.name)), DIM_ITEM.name)
     with snapshot(current_settings().postgres_dsn, "Reading the versions of items") as connection:
         return item_versions(connection).with_columns(current_flag=pl.col("end_date").is_null())
 

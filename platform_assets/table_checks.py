@@ -92,7 +92,7 @@ def unique_result(
     import polars as pl
 
     table = pl.scan_delta(lake.open(spec.name)).select(pl.len().alias("rows"), pl.struct(unique).n_unique().alias("n"))
-    rows, keys = table.collect().row(0)
+    rows, keys = lake.collect(table, spec.name).row(0)
     return dg.AssetCheckResult(
         asset_key=asset_key(spec),
         check_name=name,

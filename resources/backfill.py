@@ -123,8 +123,8 @@ def remeasure_day(lake: Lake, day: date) -> int:
     def attempt() -> int:
         table = TrackedTable(lake, IMAGE_FEATURES, featuring_of)
         made = pl.scan_delta(lake.ensure(PROCESSED_IMAGES)).filter(pl.col("day") == day)
-        held = pl.scan_delta(table.handle).filter(pl.col("day") == day).collect()
-        times = made.select("id", *_PLACE, "processed_at").collect()
+        held = table.collect(pl.scan_delta(table.handle).filter(pl.col("day") == day))
+        times = lake.collect(made.select("id", *_PLACE, "processed_at"), PROCESSED_IMAGES.name)
         joined = held.join(times, on=["id", *_PLACE], how="left", maintain_order="left")
         old = (joined["computed_at"] < joined["processed_at"]).fill_null(value=False)
         if not old.any():
@@ -157,7 +157,7 @@ def _redevelop_file(
         part = ordered.slice(start, compute.span_rows)
         # A record that is too much for the backend is neither good nor bad: its row stays.
         span = span_of(bronze, RAW_IMAGES, part.select(_ORIGIN))
-        judged = judged_of(map_in_parts(compute, DEVELOP, bronze, span)[0])
+        judged = judged_of(map_in_parts(lake, compute, DEVELOP, bronze, span)[0])
         wanted = set(part.select(_PLACE).iter_rows())
         good |= {one.place: one for one in judged.good if one.place in wanted}
         bad |= {one.place: one for one in judged.refused if one.place in wanted and one.reason not in DARK}
@@ -179,7 +179,7 @@ def _quarantine(lake: Lake, bad: list[Bad], at: datetime) -> None:
     if not bad:
         return
     table = TrackedTable(lake, QUARANTINED_IMAGES, developing_of)
-    known = places_among(table.handle, [one.place for one in bad])
+    known = places_among(table, [one.place for one in bad])
     table.append(quarantined_table([one for one in bad if one.place not in known], at), {})
 
 

@@ -80,10 +80,10 @@ def verify_bronze(settings: Settings, lake: Lake, state: TopicState, landed: Seq
     handle = lake.open(RAW_IMAGES.name)
     table = pl.scan_delta(handle)
     of_topic = pl.col("topic_id") == state.topic_id
-    found.rows = int(table.select(pl.len()).collect().item())
+    found.rows = int(lake.collect(table.select(pl.len()), RAW_IMAGES.name).item())
     holes: list[Range] = []
     samples: list[tuple[int, int]] = []
-    stands = table.filter(of_topic).select("partition", "offset").collect()
+    stands = lake.collect(table.filter(of_topic).select("partition", "offset"), RAW_IMAGES.name)
     for part in sorted(state.partitions):
         name = f"{state.topic}-{part}"
         offsets = stands.filter(pl.col("partition") == part)["offset"].sort().to_numpy()
@@ -104,7 +104,7 @@ def verify_bronze(settings: Settings, lake: Lake, state: TopicState, landed: Seq
             found.checked_offsets += one.end - one.first
             holes += missing(one, inside)
             samples += [(part, int(offset)) for offset in _some(inside)]
-    _judge_elsewhere(table, state, found)
+    _judge_elsewhere(lake, table, state, found)
     found.verified = {one.partition: one.end for one in landed}
     low = {p: bounds[0] for p, bounds in state.partitions.items()}
     readable = [Range(h.partition, max(h.first, low[h.partition]), h.end) for h in holes if h.end > low[h.partition]]
@@ -114,7 +114,7 @@ def verify_bronze(settings: Settings, lake: Lake, state: TopicState, landed: Seq
     if readable or samples:
         with _Reader(settings, state) as reader:
             _judge_holes(reader, state, readable, found)
-            _compare(reader, state, table.filter(of_topic), samples, found)
+            _compare(lake, reader, state, table.filter(of_topic), samples, found)
     return found
 
 
@@ -132,16 +132,15 @@ def _some(offsets: np.ndarray) -> Iterable[int]:
     return [int(offsets[0]), int(offsets[random.randrange(1, len(offsets) - 1)]), int(offsets[-1])]
 
 
-def _judge_elsewhere(table: pl.LazyFrame, state: TopicState, found: Completeness) -> None:
+def _judge_elsewhere(lake: Lake, table: pl.LazyFrame, state: TopicState, found: Completeness) -> None:
     """No offset twice in what landed of other topics, and of this one before it was made anew."""
-    counts = (
+    twice = (
         table.filter(pl.col("topic_id") != state.topic_id)
         .group_by("topic", "topic_id", "partition")
         .agg(pl.len().alias("rows"), pl.col("offset").n_unique().alias("distinct"))
         .filter(pl.col("rows") != pl.col("distinct"))
-        .collect()
     )
-    for topic, topic_id, part, rows, distinct in counts.iter_rows():
+    for topic, topic_id, part, rows, distinct in lake.collect(twice, RAW_IMAGES.name).iter_rows():
         found.problems.append(f"{topic}-{part} ({topic_id}): {rows} rows, {distinct} distinct offsets")
 
 
@@ -160,13 +159,16 @@ def _judge_holes(reader: _Reader, state: TopicState, holes: Sequence[Range], fou
 
 
 def _compare(
-    reader: _Reader, state: TopicState, table: pl.LazyFrame, samples: Sequence[tuple[int, int]], found: Completeness
+    lake: Lake,
+    reader: _Reader,
+    state: TopicState,
+    table: pl.LazyFrame,
+    samples: Sequence[tuple[int, int]],
+    found: Completeness,
 ) -> None:
-    rows = (
-        table.filter(pl.col("offset").is_in([offset for _, offset in samples]))
-        .select("partition", "offset", "key", "headers", "payload_sha256", erased=erased_rows())
-        .collect()
-    )
+    sampled = table.filter(pl.col("offset").is_in([offset for _, offset in samples]))
+    columns = sampled.select("partition", "offset", "key", "headers", "payload_sha256", erased=erased_rows())
+    rows = lake.collect(columns, RAW_IMAGES.name)
     stored = {(row["partition"], row["offset"]): row for row in rows.iter_rows(named=True)}
     for part, offset in samples:
         if stored[part, offset]["erased"]:

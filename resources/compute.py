@@ -139,7 +139,8 @@ class LocalCompute:
         if handle.version() != span.version:
             handle.load_as_version(span.version)
         if span.spec.row_group_by is None:
-            rows = pl.scan_delta(handle).filter(within(span)).select(function.columns).collect()
+            wanted = pl.scan_delta(handle).filter(within(span)).select(function.columns)
+            rows = self._lake.collect(wanted, span.spec.name)
             yield from rows.to_arrow(compat_level=pl.CompatLevel.oldest()).to_batches()
             return
         # Bronze: images are read row group by row group, in bounded memory.
@@ -174,7 +175,9 @@ def within(span: Span) -> pl.Expr:
     )
 
 
-def spans_behind(handle: DeltaTable, spec: TableSpec, behind: Mapping[Position, int], rows: int) -> Iterator[Span]:
+def spans_behind(
+    lake: Lake, handle: DeltaTable, spec: TableSpec, behind: Mapping[Position, int], rows: int
+) -> Iterator[Span]:
     """The rows beyond the offsets given, cut into spans of about `rows`, each partition's in order of offset.
 
     Only origin columns are read, 16 bytes a row to come.
@@ -184,9 +187,9 @@ def spans_behind(handle: DeltaTable, spec: TableSpec, behind: Mapping[Position, 
     version = handle.version()
     everything = Span(spec, version, {at: (offset, 2**62) for at, offset in behind.items()}, 0)
     found = pl.scan_delta(handle).filter(within(everything)).select("topic", "topic_id", "partition", "offset")
+    groups = lake.collect(found, spec.name).group_by("topic", "topic_id", "partition")
     offsets = {
-        Position(topic, partition, topic_id): group["offset"].sort()
-        for (topic, topic_id, partition), group in found.collect().group_by("topic", "topic_id", "partition")
+        Position(topic, partition, topic_id): group["offset"].sort() for (topic, topic_id, partition), group in groups
     }
     each = max(1, rows // max(1, len(offsets)))
     done = {at: behind[at] for at in offsets}
@@ -210,7 +213,7 @@ def span_of(handle: DeltaTable, spec: TableSpec, rows: pl.DataFrame) -> Span:
 
 
 def map_in_parts(
-    compute: Compute, function: BatchFunction, handle: DeltaTable, span: Span
+    lake: Lake, compute: Compute, function: BatchFunction, handle: DeltaTable, span: Span
 ) -> tuple[list[pa.RecordBatch], list[Span]]:
     """The function over a span; where memory runs out over its halves, and so on down to single rows.
 
@@ -232,7 +235,8 @@ def map_in_parts(
         try:
             batches += compute.map_batches(function, part)
         except ComputeExhausted:
-            rows = pl.scan_delta(handle).filter(within(part)).select(*_ORIGIN).collect().sort(_ORIGIN)
+            those = pl.scan_delta(handle).filter(within(part)).select(*_ORIGIN)
+            rows = lake.collect(those, part.spec.name).sort(_ORIGIN)
             if rows.height > 1:
                 half = rows.height // 2
                 waiting += [span_of(handle, part.spec, one) for one in (rows.slice(half), rows.slice(0, half))]

@@ -61,7 +61,7 @@ def read_corrections(lake: Lake, sealed: SealedRows, images: Mapping[str, str]) 
         table = lake.open(LABEL_CORRECTIONS.name)
     except TableMissing:
         return Corrections({}, 0, {})
-    for positions in _in_order_of_landing(table, landed_positions(lake, table)):
+    for positions in _in_order_of_landing(lake, table, landed_positions(lake, table, LABEL_CORRECTIONS)):
         for batch in read_since(lake, positions, BATCH_BYTES, handle=table, spec=LABEL_CORRECTIONS):
             for record in records_of(batch):
                 records += 1
@@ -79,14 +79,16 @@ def corrected_ids(lake: Lake) -> pl.DataFrame:
         table = lake.open(LABEL_CORRECTIONS.name)
     except TableMissing:
         return pl.DataFrame({"id": []}, schema={"id": pl.String})
-    named = pl.scan_delta(table).select("key").unique().collect()["key"]
+    named = lake.collect(pl.scan_delta(table).select("key").unique(), LABEL_CORRECTIONS.name)["key"]
     return pl.DataFrame({"id": [key.decode("ascii", "replace") for key in named if key is not None]}, {"id": pl.String})
 
 
-def _in_order_of_landing(table: DeltaTable, positions: Mapping[Position, int]) -> Iterator[dict[Position, int]]:
+def _in_order_of_landing(
+    lake: Lake, table: DeltaTable, positions: Mapping[Position, int]
+) -> Iterator[dict[Position, int]]:
     """The partitions of each topic by itself, from their first offset on; the topic that landed first comes first."""
     first = pl.scan_delta(table).group_by("topic_id").agg(pl.col("landed_at").min()).sort("landed_at", "topic_id")
-    for topic_id in first.collect()["topic_id"]:
+    for topic_id in lake.collect(first, LABEL_CORRECTIONS.name)["topic_id"]:
         yield {at: -1 for at in positions if at.topic_id == topic_id}
 
 

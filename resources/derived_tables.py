@@ -20,7 +20,6 @@ from datetime import date, datetime
 
 import numpy as np
 import polars as pl
-from deltalake import DeltaTable
 
 from resources.developed_rows import Bad, Good, processed_table, quarantined_table
 from resources.lake import Lake
@@ -70,7 +69,7 @@ class DerivedTables:
         self._learn()
 
     def _learn(self) -> None:
-        hashes = pl.scan_delta(self._processed.handle).select(pl.col("id").hash(seed=0)).collect()["id"]
+        hashes = self._processed.collect(pl.scan_delta(self._processed.handle).select(pl.col("id").hash(seed=0)))["id"]
         self._hashes = np.unique(hashes.to_numpy())
         self._own: dict[str, bool] = {}  # ids committed here, and whether they came sealed
         self._looks: dict[date, _Looks] = {}
@@ -103,17 +102,17 @@ class DerivedTables:
         wanted = {id for id in ids if self.maybe_processed(id)}
         found = {id for id in wanted if id in self._own and (self._own[id] or not sealed)}
         if rest := sorted(wanted - self._own.keys()):
-            table = pl.scan_delta(self._processed.handle).filter(pl.col("id").is_in(rest)).select("id", "via").collect()
-            found |= {id for id, via in table.iter_rows() if via is not None or not sealed}
+            rows = pl.scan_delta(self._processed.handle).filter(pl.col("id").is_in(rest)).select("id", "via")
+            found |= {id for id, via in self._processed.collect(rows).iter_rows() if via is not None or not sealed}
         return found
 
     def quarantined_among(self, places: Collection[Place]) -> set[Place]:
         """Those of the places (topic id, partition, offset) that are in quarantine."""
-        return places_among(self._quarantined.handle, places)
+        return places_among(self._quarantined, places)
 
     def processed_among(self, places: Collection[Place]) -> set[Place]:
         """Those of the places (topic id, partition, offset) whose records made a row of processed_images."""
-        return places_among(self._processed.handle, places)
+        return places_among(self._processed, places)
 
     def add_quarantined(self, refused: Sequence[Bad], positions: Mapping[Position, int], at: datetime) -> list[Bad]:
         """Commit those refused records that are in neither table yet, and the offsets; returns the records committed.
@@ -187,28 +186,13 @@ class DerivedTables:
 
     def _looks_of(self, day: date) -> _Looks:
         if day not in self._looks:
-            table = (
-                pl.scan_delta(self._processed.handle)
-                .filter(pl.col("day") == day)
-                .select(
-                    "id",
-                    "perceptual_hash",
-                    "width",
-                    "height",
-                    "sharpness",
-                    "appended_at",
-                    "topic",
-                    "partition",
-                    "offset",
-                )
-                .collect()
-                .sort("appended_at", "topic", "partition", "offset")
-            )
+            look = ("id", "perceptual_hash", "width", "height", "sharpness")
+            order = ("appended_at", "topic", "partition", "offset")
+            of_day = pl.scan_delta(self._processed.handle).filter(pl.col("day") == day).select(*look, *order)
+            table = self._processed.collect(of_day).sort(order)
             kept = [
                 (id, hash_bits(text))
-                for id, text, width, height, sharpness in table.select(
-                    "id", "perceptual_hash", "width", "height", "sharpness"
-                ).iter_rows()
+                for id, text, width, height, sharpness in table.select(look).iter_rows()
                 if comparable(width, height, sharpness)
             ]
             self._looks[day] = _Looks([np.array([bits for _, bits in kept], dtype=np.uint64)], [id for id, _ in kept])
@@ -222,22 +206,17 @@ class DerivedTables:
                 looks.ids.append(row.id)
 
 
-def places_among(handle: DeltaTable, places: Collection[Place]) -> set[Place]:
+def places_among(table: TrackedTable, places: Collection[Place]) -> set[Place]:
     """Those of the places (topic id, partition, offset) that a table has a row of."""
     if not places:
         return set()
     offsets = [offset for _, _, offset in places]
-    table = (
-        pl.scan_delta(handle)
-        .filter(
-            pl.col("topic_id").is_in(sorted({topic_id for topic_id, _, _ in places})),
-            pl.col("partition").is_in(sorted({partition for _, partition, _ in places})),
-            pl.col("offset").is_between(min(offsets), max(offsets)),
-        )
-        .select("topic_id", "partition", "offset")
-        .collect()
+    near = pl.scan_delta(table.handle).filter(
+        pl.col("topic_id").is_in(sorted({topic_id for topic_id, _, _ in places})),
+        pl.col("partition").is_in(sorted({partition for _, partition, _ in places})),
+        pl.col("offset").is_between(min(offsets), max(offsets)),
     )
-    return set(table.iter_rows()) & set(places)
+    return set(table.collect(near.select("topic_id", "partition", "offset")).iter_rows()) & set(places)
 
 
 def _comparable(row: Good) -> bool:

@@ -117,7 +117,7 @@ class Developer:
         landed = landed_positions(self._lake, bronze)
         start = run.tables.positions(landed)
         behind = {at: offset for at, offset in start.items() if offset < landed[at]}
-        total = records_behind(bronze, behind) if behind else 0
+        total = records_behind(self._lake, bronze, behind) if behind else 0
         if behind:
             work = self._here(run, bronze, start) if self._far is None else self._away(self._far, run, bronze, start)
             for _ in work:
@@ -134,9 +134,9 @@ class Developer:
 
     def _away(self, far: Compute, run: _Run, bronze: DeltaTable, start: Mapping[Position, int]) -> Iterator[None]:
         """Spans of bronze on the backend, each committed here: the tables keep one writing engine."""
-        for span in spans_behind(bronze, RAW_IMAGES, start, far.span_rows):
+        for span in spans_behind(self._lake, bronze, RAW_IMAGES, start, far.span_rows):
             began = time.perf_counter()
-            batches, alone = map_in_parts(far, DEVELOP, bronze, span)
+            batches, alone = map_in_parts(self._lake, far, DEVELOP, bronze, span)
             # What the backend has no memory for is developed here, where decoding has a limit and so a verdict.
             batches += [batch for one in alone for batch in self._beside.map_batches(DEVELOP, one)]
             judged = judged_of(batches)

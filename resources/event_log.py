@@ -86,7 +86,11 @@ class EventLog:
 
     def read(self, *conditions: pl.Expr) -> pl.DataFrame:
         """Events that meet the conditions, in order of arrival."""
-        return self.scan().filter(*conditions).collect().sort("arrival")
+        return self.collect(self.scan().filter(*conditions)).sort("arrival")
+
+    def collect(self, frame: pl.LazyFrame) -> pl.DataFrame:
+        """The rows of a query over `scan`."""
+        return self._lake.collect(frame, self.spec.name)
 
     def reaches(self, at: datetime, arrival: int) -> bool:
         """Whether one of the events before `arrival` may hold from `at` on or later; told by the log alone."""

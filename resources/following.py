@@ -188,7 +188,7 @@ class Follower:
         if far is None:
             return self._maker.made(self._maker.run(sealed, self._read(source, chunk)))
         span = span_of(source, self._source, chunk)
-        batches, alone = map_in_parts(far, self._maker.function(), source, span)
+        batches, alone = map_in_parts(self._lake, far, self._maker.function(), source, span)
         wanted = set(chunk.select(_PLACE).iter_rows())
         rows = [row for batch in batches for row in batch.to_pylist() if tuple(row[one] for one in _PLACE) in wanted]
         # What the backend has no memory for is made here.
@@ -200,7 +200,7 @@ class Follower:
     def _missing(self, source: DeltaTable) -> pl.DataFrame:
         made = pl.scan_delta(self._target.handle).filter(self._current).select(_ROW)
         rows = pl.scan_delta(source).select(_COMPARED).join(made, on=_ROW, how="anti")
-        return rows.collect().sort("topic", "topic_id", "partition", "offset")
+        return self._collect(rows).sort("topic", "topic_id", "partition", "offset")
 
     def _drop(self, source: DeltaTable) -> int:
         """Write the days anew that hold rows which the source has not, or which are outdated."""
@@ -208,35 +208,35 @@ class Follower:
         there = pl.scan_delta(source).select(_ROW)
         lost = target.select(*_ROW, "day").join(there, on=_ROW, how="anti").select("day")
         old = target.filter(self._outdated).select("day")
-        days: list[date] = sorted(pl.concat([lost, old]).unique().collect()["day"])
+        days: list[date] = sorted(self._collect(pl.concat([lost, old]).unique())["day"])
         if not days:
             return 0
         held = target.filter(pl.col("day").is_in(days))
-        kept = held.filter(~self._outdated).join(there, on=_ROW, how="semi").collect()
-        gone = held.select(pl.len()).collect().item() - kept.height
+        kept = self._collect(held.filter(~self._outdated).join(there, on=_ROW, how="semi"))
+        gone = self._target.collect(held.select(pl.len())).item() - kept.height
         self._target.replace_days(kept.to_arrow(), days, {})
         return gone
 
     def _read(self, source: DeltaTable, chunk: pl.DataFrame) -> pl.DataFrame:
         """The chunk's rows with what is made of them; statistics of days, partitions and offsets leave files out."""
         columns = list(dict.fromkeys([*_COMPARED, *self._maker.columns]))
-        return (
-            pl.scan_delta(source)
-            .filter(
-                pl.col("day").is_in(chunk["day"].unique().to_list()),
-                pl.col("partition").is_in(chunk["partition"].unique().to_list()),
-                pl.col("offset").is_between(chunk["offset"].min(), chunk["offset"].max()),
-                pl.col("id").is_in(chunk["id"].to_list()),
-            )
-            .select(columns)
-            .join(chunk.lazy().select(_ROW), on=_ROW, how="semi")
-            .collect()
-            .sort("topic", "topic_id", "partition", "offset")
+        near = pl.scan_delta(source).filter(
+            pl.col("day").is_in(chunk["day"].unique().to_list()),
+            pl.col("partition").is_in(chunk["partition"].unique().to_list()),
+            pl.col("offset").is_between(chunk["offset"].min(), chunk["offset"].max()),
+            pl.col("id").is_in(chunk["id"].to_list()),
         )
+        rows = near.select(columns).join(chunk.lazy().select(_ROW), on=_ROW, how="semi")
+        return self._lake.collect(rows, self._source.name).sort("topic", "topic_id", "partition", "offset")
+
+    def _collect(self, frame: pl.LazyFrame) -> pl.DataFrame:
+        return self._lake.collect(frame, f"{self._source.name} or {self._target.spec.name}")
 
     def _positions(self, source: DeltaTable) -> dict[Position, int]:
         """How far the source itself says it is, of every partition that it holds rows of."""
-        held = pl.scan_delta(source).select("topic", "partition", "topic_id").unique().collect()
+        held = self._lake.collect(
+            pl.scan_delta(source).select("topic", "partition", "topic_id").unique(), self._source.name
+        )
         at = sorted(Position(*row) for row in held.iter_rows())
         found = {one: self._lake.identifier(source, self._source_app_id(one)) for one in at}
         return {one: last for one, last in found.items() if last is not None}

@@ -124,7 +124,7 @@ def stop_unless_believed(examination: Examination) -> None:
 def read_verdicts(lake: Lake) -> dict[Uploader, Verdict]:
     """The verdict that stands of each uploader; none where nobody was ever judged."""
     try:
-        table = pl.scan_delta(lake.open(LABEL_TRUST.name)).sort("decided_at").collect()
+        table = lake.collect(pl.scan_delta(lake.open(LABEL_TRUST.name)).sort("decided_at"), LABEL_TRUST.name)
     except TableMissing:
         return {}
     names = ("trusted", "rows", "contradicted", "judge", "who", "why", "decided_at")
@@ -215,7 +215,7 @@ def uploaders_name(lake: Lake, keys: Keys, day: date, pseudonym: str) -> str:
 def _images_of(lake: Lake, uploader: Uploader) -> pl.DataFrame:
     # By the key's day, which is the pseudonym's: a row's own differs for a record appended days off.
     rows = pl.scan_delta(lake.ensure(PROCESSED_IMAGES)).filter(pl.col("pseudonym") == uploader.pseudonym)
-    found = rows.select("id", "key", "uploader").collect()
+    found = lake.collect(rows.select("id", "key", "uploader"), PROCESSED_IMAGES.name)
     return found.filter([uploader_of(key) == uploader for key in found["key"]])
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import date
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.fs
 from deltalake import DeltaTable
@@ -231,6 +232,20 @@ class Lake:
         """File system and folder of a table, for reading its data files; errors inside get our names."""
         with self.named(f"read table {name}"):
             yield self.storage.filesystem(self.uri(name))
+
+    def collect(self, frame: pl.LazyFrame, name: str, *, streaming: bool = False) -> pl.DataFrame:
+        """The rows of a query over a table; errors of reading its data files get our names.
+
+        Args:
+            frame: over `polars.scan_delta` of a handle.
+            name: of the table, for the error's message.
+            streaming: in batches, in bounded memory.
+
+        Raises:
+            LakeUnavailable, LakeDenied: a data file cannot be read.
+        """
+        with self.named(f"read table {name}"):
+            return frame.collect(engine="streaming" if streaming else "auto")
 
     def _create(self, spec: TableSpec) -> DeltaTable:
         uri = self.uri(spec.name)

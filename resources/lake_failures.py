@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -57,7 +58,9 @@ def named(root: str, what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (*STORAGE_ERRORS, DeltaError) as error:
+    except Exception as error:
+        if not _of_storage(error):
+            raise
         if _is_full(error):
             raise LakeFull(
                 f"The lake's disk is full: tried to {what} below {root}. Nothing of it stands, and nothing is "
@@ -65,6 +68,15 @@ def named(root: str, what: str) -> Iterator[None]:
                 {"root": root},
             ) from error
         raise answered(root, what, error) from error
+
+
+def _of_storage(error: Exception) -> bool:
+    """Whether it came of reading or writing files, and not of our own code."""
+    # Not imported, which takes a second: who has got an error of polars has polars. This one is of a file that is none.
+    polars = sys.modules.get("polars")
+    return isinstance(error, (*STORAGE_ERRORS, DeltaError)) or (
+        polars is not None and isinstance(error, polars.exceptions.ComputeError)
+    )
 
 
 def answered(root: str, what: str, error: BaseException) -> LakeDenied | LakeUnavailable:

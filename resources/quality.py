@@ -108,7 +108,7 @@ def keep(lake: Lake, measured: Sequence[Quality], now: datetime) -> int:
     developed = {day: (count, near) for day, count, near in _developed(lake).iter_rows()}
     if not developed:
         return 0
-    held = pl.scan_delta(handle).filter(pl.col("day").is_in(list(developed))).collect()
+    held = lake.collect(pl.scan_delta(handle).filter(pl.col("day").is_in(list(developed))), RECOGNITION_QUALITY.name)
     drifted = {(day, model): index for day, model, index in held.select("day", "model", "drift").iter_rows()}
     rows = []
     for one in measured:
@@ -151,21 +151,22 @@ def _sides(
 ) -> tuple[date | None, np.ndarray, np.ndarray]:
     """The newest day, what it is compared with, and its own vectors."""
     table = pl.scan_delta(lake.ensure(IMAGE_FEATURES)).filter(pl.col("feature_version") == RECIPE)
-    day = table.select(pl.col("day").max()).collect().item()
+    day = lake.collect(table.select(pl.col("day").max()), IMAGE_FEATURES.name).item()
     if day is None:
         return None, np.empty((0, COUNT)), np.empty((0, COUNT))
-    now = _vectors(sealed, family, table.filter(pl.col("day") == day))
+    now = _vectors(lake, sealed, family, table.filter(pl.col("day") == day))
     if family.take is None:
-        return day, _vectors(sealed, family, table.filter(pl.col("day") < day)), now
+        return day, _vectors(lake, sealed, family, table.filter(pl.col("day") < day)), now
     learned = [at for at, split in enumerate(rows.splits) if split == SPLITS[0]]
     earlier = [at for at in learned if rows.days[at] != day]
     return day, rows.features[earlier if len(earlier) >= FEWEST_ROWS else learned][:SAMPLE], now
 
 
-def _vectors(sealed: SealedRows, family: Family, table: pl.LazyFrame) -> np.ndarray:
+def _vectors(lake: Lake, sealed: SealedRows, family: Family, table: pl.LazyFrame) -> np.ndarray:
     """Vectors of the images that a family admits, of `SAMPLE` images at most."""
     found = []
-    for row in table.select("id", "key", "features").bottom_k(SAMPLE, by="id").collect().iter_rows(named=True):
+    sample = table.select("id", "key", "features").bottom_k(SAMPLE, by="id")
+    for row in lake.collect(sample, IMAGE_FEATURES.name).iter_rows(named=True):
         stored = sealed.open(IMAGE_FEATURES, row, "features")
         try:
             vector = None if stored is None else unpack(stored)
@@ -179,11 +180,12 @@ def _vectors(sealed: SealedRows, family: Family, table: pl.LazyFrame) -> np.ndar
 def _named(lake: Lake, champion: Version) -> dict[date, int]:
     of_it = (pl.col("model") == champion.model) & (pl.col("model_version") == champion.mark)
     named = pl.scan_delta(lake.ensure(RECOGNISED_IMAGES)).filter(of_it).group_by("day").agg(pl.len())
-    return dict(named.collect().iter_rows())
+    return dict(lake.collect(named, RECOGNISED_IMAGES.name).iter_rows())
 
 
 def _developed(lake: Lake) -> pl.DataFrame:
     """Day, images developed, and those of them that look like an earlier one."""
     table = pl.scan_delta(lake.ensure(PROCESSED_IMAGES))
     near = pl.col("near_duplicate_of").is_not_null().sum().cast(pl.Int64)
-    return table.group_by("day").agg(pl.len().cast(pl.Int64), near).sort("day").collect()
+    counted = table.group_by("day").agg(pl.len().cast(pl.Int64), near).sort("day")
+    return lake.collect(counted, PROCESSED_IMAGES.name)

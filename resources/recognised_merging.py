@@ -111,8 +111,8 @@ def merge_answers(
 
 def rows_by_lane(lake: Lake) -> dict[str, int]:
     """Rows of recognised_images by the lane that scored them."""
-    rows = pl.scan_delta(lake.ensure(RECOGNISED_IMAGES)).group_by("lane").len().collect()
-    return dict(rows.iter_rows())
+    counted = pl.scan_delta(lake.ensure(RECOGNISED_IMAGES)).group_by("lane").len()
+    return dict(lake.collect(counted, RECOGNISED_IMAGES.name).iter_rows())
 
 
 class _Run:
@@ -127,7 +127,7 @@ class _Run:
         """To the end of what has landed; continues behind the identifiers as they are now."""
         bronze = self._lake.ensure(RECOGNISED_STREAM)
         features = self._lake.ensure(IMAGE_FEATURES)
-        starts = {at: self.table.last(at) for at in landed_positions(self._lake, bronze)}
+        starts = {at: self.table.last(at) for at in landed_positions(self._lake, bronze, RECOGNISED_STREAM)}
         self.done.waiting = 0
         # Behind the first answer that waits, offsets stand still; rows are added all the same.
         held: set[Position] = set()
@@ -145,12 +145,13 @@ class _Run:
     def _chunk(self, records: list[Record], features: DeltaTable, held: set[Position]) -> _Chunk:
         opened, passed_over = self._opened(records)
         images = pl.scan_delta(features).filter(pl.col("id").is_in(opened["id"].to_list()))
-        images = images.select("id", "day", "pseudonym", "key", *_PLACE).collect()
+        images = self._lake.collect(images.select("id", "day", "pseudonym", "key", *_PLACE), IMAGE_FEATURES.name)
         found = opened.join(images, on=["id", "key", *_PLACE], how="left", maintain_order="left")
         waiting = self._waiting(found.filter(pl.col("pseudonym").is_null()), records, features, passed_over)
         there = found.filter(pl.col("pseudonym").is_not_null())
-        made = pl.scan_delta(self.table.handle).filter(pl.col("id").is_in(there["id"].to_list())).select(_ANSWER)
-        new = there.unique(_ANSWER, keep="first", maintain_order=True).join(made.collect(), on=_ANSWER, how="anti")
+        named = pl.scan_delta(self.table.handle).filter(pl.col("id").is_in(there["id"].to_list())).select(_ANSWER)
+        made = self.table.collect(named)
+        new = there.unique(_ANSWER, keep="first", maintain_order=True).join(made, on=_ANSWER, how="anti")
         passed_over[DOUBLED] += there.height - new.height
         reached: dict[Position, int] = {}
         stopped = set(held)

@@ -129,7 +129,7 @@ def reland(
     if partition is not None and partition not in state.partitions:
         valid = ", ".join(map(str, sorted(state.partitions)))
         raise ValueError(f"Topic {state.topic} has no partition {partition}. Valid ones: {valid}.")
-    missing = _missing(lake, handle, state, start, partition)
+    missing = _missing(lake, handle, topic.table, state, start, partition)
     gaps = tuple(_gap(p, offsets, state.partitions[p][0]) for p, offsets in missing.items())
     readable = {p: offsets[offsets >= state.partitions[p][0]] for p, offsets in missing.items()}
     readable = {p: offsets for p, offsets in readable.items() if len(offsets)}
@@ -141,7 +141,7 @@ def reland(
 
 
 def _missing(
-    lake: Lake, handle: DeltaTable, state: TopicState, start: int, partition: int | None
+    lake: Lake, handle: DeltaTable, spec: TableSpec, state: TopicState, start: int, partition: int | None
 ) -> dict[int, np.ndarray]:
     """Landed offsets from `start` on that have no row, by partition; those that have none missing are left out."""
     if known_topic_id(lake, handle, state.topic) != state.topic_id:
@@ -150,7 +150,8 @@ def _missing(
     found: dict[int, np.ndarray] = {}
     for part, last in landed_offsets(lake, handle, state.topic, state.topic_id, chosen).items():
         of_partition = (pl.col("topic_id") == state.topic_id) & (pl.col("partition") == part)
-        rows = pl.scan_delta(handle).filter(of_partition, pl.col("offset") >= start).select("offset").collect()
+        landed = pl.scan_delta(handle).filter(of_partition, pl.col("offset") >= start).select("offset")
+        rows = lake.collect(landed, spec.name)
         lacking = np.setdiff1d(np.arange(start, last + 1, dtype=np.int64), rows["offset"].to_numpy())
         if len(lacking):
             found[part] = lacking

@@ -86,11 +86,11 @@ def replay(
     except TableMissing:
         return ReplayResult(0, 0, 0, 0, {})
     tables = DerivedTables(lake)
-    rows = _rows(quarantine, reason)
+    rows = _rows(lake, quarantine, reason)
     tried = replayed = gone = 0
     for chunk in _chunks(rows):
         began = time.perf_counter()
-        records = _read(bronze, chunk)
+        records = _read(lake, bronze, chunk)
         seconds["read"] += time.perf_counter() - began
         # Every image is decoded: a row may leave quarantine only by being good.
         judged = judge(records, Opener(settings, keys), pool, NoIds(), seconds)
@@ -117,11 +117,11 @@ def _move(tables: DerivedTables, judged: Judged, now: Callable[[], datetime]) ->
     return until_committed(attempt, tables.refresh)
 
 
-def _rows(quarantine: DeltaTable, reason: Reason | None) -> list[_Row]:
+def _rows(lake: Lake, quarantine: DeltaTable, reason: Reason | None) -> list[_Row]:
     table = pl.scan_delta(quarantine)
     if reason is not None:
         table = table.filter(pl.col("reason") == reason.value)
-    found = table.select("topic_id", "partition", "offset", "day", "bytes").collect()
+    found = lake.collect(table.select("topic_id", "partition", "offset", "day", "bytes"), QUARANTINED_IMAGES.name)
     return [
         _Row((topic_id, partition, offset), day, size)
         for topic_id, partition, offset, day, size in found.sort("topic_id", "partition", "offset").iter_rows()
@@ -141,22 +141,18 @@ def _chunks(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
         yield chunk
 
 
-def _read(bronze: DeltaTable, chunk: Sequence[_Row]) -> list[Record]:
+def _read(lake: Lake, bronze: DeltaTable, chunk: Sequence[_Row]) -> list[Record]:
     """The chunk's records, as far as bronze holds them; by day and offset, so that files without them are not
     opened."""
     offsets = [row.place[2] for row in chunk]
     wanted = {row.place for row in chunk}
-    table = (
-        pl.scan_delta(bronze)
-        .filter(
-            pl.col("day").is_in(sorted({row.day for row in chunk})),
-            pl.col("topic_id").is_in(sorted({row.place[0] for row in chunk})),
-            pl.col("partition").is_in(sorted({row.place[1] for row in chunk})),
-            pl.col("offset").is_in(offsets),
-        )
-        .select(COLUMNS)
-        .collect(engine="streaming")
-        .sort("topic_id", "partition", "offset")
+    near = pl.scan_delta(bronze).filter(
+        pl.col("day").is_in(sorted({row.day for row in chunk})),
+        pl.col("topic_id").is_in(sorted({row.place[0] for row in chunk})),
+        pl.col("partition").is_in(sorted({row.place[1] for row in chunk})),
+        pl.col("offset").is_in(offsets),
     )
+    table = lake.collect(near.select(COLUMNS), RAW_IMAGES.name, streaming=True)
+    table = table.sort("topic_id", "partition", "offset")
     records = (record for batch in table.to_arrow().to_batches() for record in records_of(batch))
     return [record for record in records if record.place in wanted]

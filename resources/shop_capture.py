@@ -132,7 +132,7 @@ def recapture(dsn: str, lake: Lake, *, apply: bool = False) -> Recaptured:
         As `capture`, but never ChangesLost.
     """
     log = open_log(lake, ITEM_EVENTS)
-    before = log.scan().select(pl.len()).collect().item()
+    before = log.collect(log.scan().select(pl.len())).item()
     with snapshot(dsn, "Beginning the events of items anew") as connection:
         # All that this snapshot sees is in the versions. Of what is under way nothing is, and it lies at or above
         # `settled`; what ended between that and `ahead` is seen in both: the fold takes a repeat for what it is.

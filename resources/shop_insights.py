@@ -44,7 +44,7 @@ def replace_rows(lake: Lake, spec: TableSpec, frame: pl.DataFrame) -> Replaced:
     rows = frame.select(spec.schema.names).to_arrow().cast(spec.schema)
     files = [file["path"] for file in files_of(handle)]
     fresh = pl.DataFrame(rows)
-    if seen is not None and len(files) <= 1 and pl.scan_delta(handle).collect().equals(fresh):
+    if seen is not None and len(files) <= 1 and lake.collect(pl.scan_delta(handle), spec.name).equals(fresh):
         return Replaced(False, fresh)
     lake.replace_files(handle, spec, [rows], files, {writer: (seen or 0) + 1}, after={writer: seen})
     return Replaced(True, fresh)
@@ -60,7 +60,7 @@ def refresh_sales(dsn: str, lake: Lake) -> tuple[Replaced, int]:
         TableMissing: shop/dim_item is not there yet.
         ShopUnavailable, ShopRefused, CommitConflict.
     """
-    versions = pl.scan_delta(lake.open(DIM_ITEM.name)).collect()
+    versions = lake.collect(pl.scan_delta(lake.open(DIM_ITEM.name)), DIM_ITEM.name)
     with snapshot(dsn, "Reading the sales") as connection:
         details = sold_details(connection)
     done = replace_rows(lake, SALES_WITH_ITEMS, sales_with_items(details, versions))
@@ -69,4 +69,4 @@ def refresh_sales(dsn: str, lake: Lake) -> tuple[Replaced, int]:
 
 def read_sales(lake: Lake) -> pl.DataFrame:
     """The rows of shop/sales_with_items as they stand."""
-    return pl.scan_delta(lake.open(SALES_WITH_ITEMS.name)).collect()
+    return lake.collect(pl.scan_delta(lake.open(SALES_WITH_ITEMS.name)), SALES_WITH_ITEMS.name)

@@ -48,8 +48,8 @@ def _rows(lake: Lake, spec: TableSpec, state: str) -> Iterator[StatusRow]:
     # Null where no envelope opened: that image came unsealed.
     sealed = "key" if state == "quarantined" else "via"
     columns = list(dict.fromkeys(["id", "pseudonym", "key", sealed, *(["reason"] if state == "quarantined" else [])]))
-    for (day,) in table.select("day").unique().sort("day").collect().iter_rows():
-        frame = table.filter(pl.col("day") == day).select(columns).drop_nulls(["id", "pseudonym", sealed]).collect()
-        for row in frame.iter_rows(named=True):
+    for (day,) in lake.collect(table.select("day").unique().sort("day"), spec.name).iter_rows():
+        frame = table.filter(pl.col("day") == day).select(columns).drop_nulls(["id", "pseudonym", sealed])
+        for row in lake.collect(frame, spec.name).iter_rows(named=True):
             # The pseudonym is of the key's day; the row's differs for a record appended more than a day off.
             yield StatusRow(row["id"], KeyName.parse(row["key"]).day, row["pseudonym"], state, row.get("reason"))

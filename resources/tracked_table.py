@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 
+import polars as pl
 import pyarrow as pa
 from deltalake import DeltaTable, PostCommitHookProperties
 from deltalake.exceptions import CommitFailedError
@@ -41,6 +42,10 @@ class TrackedTable:
         """Open the table as it is now."""
         self.handle: DeltaTable = self._lake.ensure(self.spec)
         self._seen = self._lake.identifier(self.handle, self._writer)
+
+    def collect(self, frame: pl.LazyFrame) -> pl.DataFrame:
+        """The rows of a query over the table."""
+        return self._lake.collect(frame, self.spec.name)
 
     def last(self, at: Position) -> int:
         """The last offset taken in of a partition; -1 for none."""

@@ -149,8 +149,7 @@ def read_training_set(lake: Lake, keys: Keys, family: Family) -> TrainingRows:
         handle = lake.open(TRAINING_SET.name)
     except TableMissing:
         return _opened([], secret, skipped, _NONE)
-    with lake.named("read the training set"):
-        table = pl.scan_delta(handle).filter(pl.col("feature_version") == RECIPE).collect()
+    table = lake.collect(pl.scan_delta(handle).filter(pl.col("feature_version") == RECIPE), TRAINING_SET.name)
     for row in table.iter_rows(named=True):
         vector, label = _vector(sealed, TRAINING_SET, row), sealed.open(TRAINING_SET, row, "label")
         if vector is None or label is None:

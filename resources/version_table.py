@@ -157,12 +157,8 @@ class VersionTable:
         if not self._log.reaches(first, folded):
             return none
         begins = fresh.group_by(self._key).agg(first=pl.col("ts").min())
-        earlier = (
-            self._log.scan()
-            .filter(pl.col("arrival") < folded, pl.col("ts") >= first)
-            .select(*self._key, "ts")
-            .collect()
-        )
+        before = self._log.scan().filter(pl.col("arrival") < folded, pl.col("ts") >= first)
+        earlier = self._log.collect(before.select(*self._key, "ts"))
         return (
             earlier.join(begins, on=self._key)
             .filter(pl.col("ts") >= pl.col("first"))

@@ -16,15 +16,21 @@ from deltalake import DeltaTable
 from resources.lake import Lake
 from resources.lake_log import file_table
 from transforms.landing_protocol import Position
+from transforms.table_spec import TableSpec
+from transforms.tables import RAW_IMAGES
 
 
-def landed_positions(lake: Lake, bronze: DeltaTable) -> dict[Position, int]:
-    """The last offset landed by partition, of every topic id whose rows bronze still holds, from one snapshot."""
-    landed = {at: lake.identifier(bronze, at.app_id) for at in sorted(_sources(bronze))}
+def landed_positions(lake: Lake, bronze: DeltaTable, spec: TableSpec = RAW_IMAGES) -> dict[Position, int]:
+    """The last offset landed by partition, of every topic id whose rows bronze still holds, from one snapshot.
+
+    Args:
+        bronze: the snapshot, of the table `spec`.
+    """
+    landed = {at: lake.identifier(bronze, at.app_id) for at in sorted(_sources(lake, bronze, spec))}
     return {at: last for at, last in landed.items() if last is not None}
 
 
-def _sources(bronze: DeltaTable) -> set[Position]:
+def _sources(lake: Lake, bronze: DeltaTable, spec: TableSpec) -> set[Position]:
     """Partitions that bronze holds rows of; perhaps some more, where a file's statistics span several."""
     files = file_table(bronze)
     names = ("topic", "topic_id", "partition")
@@ -32,10 +38,8 @@ def _sources(bronze: DeltaTable) -> set[Position]:
     told = files.select(ends) if set(ends) <= set(files.column_names) else None
     if told is None or any(column.null_count for column in told.columns) or _mixed(told):
         # A file without statistics, by another writer's hand, or of several topics: the rows themselves say.
-        return {
-            Position(topic, partition, topic_id)
-            for topic, topic_id, partition in pl.scan_delta(bronze).select(names).unique().collect().iter_rows()
-        }
+        rows = lake.collect(pl.scan_delta(bronze).select(names).unique(), spec.name)
+        return {Position(topic, partition, topic_id) for topic, topic_id, partition in rows.iter_rows()}
     return {
         Position(row["min.topic"], partition, row["min.topic_id"])
         for row in told.to_pylist()
@@ -48,7 +52,7 @@ def _mixed(told: pa.Table) -> bool:
     return any(told[f"min.{name}"].to_pylist() != told[f"max.{name}"].to_pylist() for name in ("topic", "topic_id"))
 
 
-def records_behind(bronze: DeltaTable, behind: Mapping[Position, int]) -> int:
+def records_behind(lake: Lake, bronze: DeltaTable, behind: Mapping[Position, int]) -> int:
     """Records of bronze beyond the offsets given."""
     rows = pl.scan_delta(bronze)
     conditions = [
@@ -58,4 +62,5 @@ def records_behind(bronze: DeltaTable, behind: Mapping[Position, int]) -> int:
         & (pl.col("offset") > offset)
         for at, offset in behind.items()
     ]
-    return rows.filter(pl.any_horizontal(conditions)).select(pl.len()).collect().item()
+    counted = rows.filter(pl.any_horizontal(conditions)).select(pl.len())
+    return lake.collect(counted, RAW_IMAGES.name).item()

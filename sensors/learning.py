@@ -224,7 +224,7 @@ def _labelled(lake: LakeResource, cursor: dict[str, int]) -> tuple[dict[str, int
     named = corrected_ids(tables).lazy().with_columns(corrected=pl.lit(True))
     joined = images.join(named, on="id", how="left").with_columns(pl.col("corrected").fill_null(False))
     counts = joined.select((pl.col("label") | pl.col("corrected")).sum(), pl.col("corrected").sum().alias("also"))
-    labelled, corrected = counts.collect().row(0)
+    labelled, corrected = tables.collect(counts, PROCESSED_IMAGES.name).row(0)
     return versions, int(labelled), int(corrected)
 
 

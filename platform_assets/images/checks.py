@@ -172,7 +172,8 @@ def share_result(lake: "Lake") -> dg.AssetCheckResult:
     records = processed + rows_by_day(quarantine)
     newest = max((day for day, count in records.items() if count >= FEWEST_RECORDS), default=max(records, default=None))
     of_newest = pl.col("day") == pl.lit(newest, pl.Date)
-    reasons = dict(pl.scan_delta(quarantine).filter(of_newest).group_by("reason").len().collect().iter_rows())
+    counted = pl.scan_delta(quarantine).filter(of_newest).group_by("reason").len()
+    reasons = dict(lake.collect(counted, QUARANTINED_IMAGES.name).iter_rows())
     good = 0 if newest is None else processed[newest]
     total = good + sum(reasons.values())
     share = sum(reasons.values()) / total if total else 0.0

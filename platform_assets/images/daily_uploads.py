@@ -94,11 +94,12 @@ def recompute(
     if not days:
         return [], 0
     chosen = pl.col("day").is_in(days)
-    rows = fold(
-        pl.scan_delta(processed).filter(chosen).select(PROCESSED_COLUMNS),
-        pl.scan_delta(quarantined).filter(chosen).select(QUARANTINED_COLUMNS),
-        now,
-    )
+    with lake.named(f"read tables {PROCESSED_IMAGES.name} and {QUARANTINED_IMAGES.name}"):
+        rows = fold(
+            pl.scan_delta(processed).filter(chosen).select(PROCESSED_COLUMNS),
+            pl.scan_delta(quarantined).filter(chosen).select(QUARANTINED_COLUMNS),
+            now,
+        )
     writer = (lake.identifier(handle, WRITER) or 0) + 1
     lake.replace_days(handle, DAILY_UPLOADS, rows.to_arrow(), days, {WRITER: writer})
     return days, rows.height
@@ -121,4 +122,5 @@ def _totals(lake: "Lake") -> "pl.DataFrame":
 
     from transforms.gold import ALL
 
-    return pl.scan_delta(lake.open(DAILY_UPLOADS.name)).filter(pl.col("uploader_group") == ALL).collect()
+    table = pl.scan_delta(lake.open(DAILY_UPLOADS.name))
+    return lake.collect(table.filter(pl.col("uploader_group") == ALL), DAILY_UPLOADS.name)

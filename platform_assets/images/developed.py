@@ -119,7 +119,8 @@ def in_quarantine(lake: "Lake") -> dict[str, float]:
     """Records in quarantine by reason."""
     import polars as pl
 
-    counts = pl.scan_delta(lake.open(QUARANTINED_IMAGES.name)).group_by("reason").len().collect()
+    counted = pl.scan_delta(lake.open(QUARANTINED_IMAGES.name)).group_by("reason").len()
+    counts = lake.collect(counted, QUARANTINED_IMAGES.name)
     return {reason: float(count) for reason, count in counts.iter_rows()}
 
 

@@ -48,10 +48,11 @@ def preview(lake: "Lake", spec: TableSpec, columns: Sequence[str], newest_by: st
     import polars as pl
 
     table = pl.scan_delta(lake.open(spec.name))
-    newest = table.select(pl.col("day").max()).collect().item()
+    newest = lake.collect(table.select(pl.col("day").max()), spec.name).item()
     if newest is None:
         return markdown_table(columns, [])
-    rows = table.filter(pl.col("day") == newest).select(*columns).top_k(ROWS, by=newest_by).collect()
+    shown = table.filter(pl.col("day") == newest).select(*columns).top_k(ROWS, by=newest_by)
+    rows = lake.collect(shown, spec.name)
     return markdown_table(columns, [[_shown(value) for value in row] for row in rows.iter_rows()])
 
 

@@ -174,7 +174,8 @@ def _result(key: dg.AssetCheckKey, level: "Level", said: str, limits: dict[str, 
 def _rows(lake: LakeResource) -> "pl.DataFrame":
     import polars as pl
 
-    return pl.scan_delta(lake.open().ensure(RECOGNITION_QUALITY)).collect()
+    tables = lake.open()
+    return tables.collect(pl.scan_delta(tables.ensure(RECOGNITION_QUALITY)), RECOGNITION_QUALITY.name)
 
 
 def _newest(rows: "pl.DataFrame") -> list[dict[str, Any]]:

@@ -125,7 +125,7 @@ def read_versions(lake: "Lake") -> "pl.DataFrame":
     """The dimension's rows as they stand."""
     import polars as pl
 
-    return pl.scan_delta(lake.open(DIM_ITEM.name)).collect()
+    return lake.collect(pl.scan_delta(lake.open(DIM_ITEM.name)), DIM_ITEM.name)
 
 
 def _numbered(lake: "Lake") -> dg.AssetCheckResult:
@@ -140,7 +140,7 @@ def _numbered(lake: "Lake") -> dg.AssetCheckResult:
         pl.col("arrival").min().alias("first"),
         pl.col("arrival").max().alias("last"),
     ]
-    rows, distinct, first, last = log.scan().select(asked).collect().row(0)
+    rows, distinct, first, last = log.collect(log.scan().select(asked)).row(0)
     whole = rows == 0 or (rows == distinct == last - first + 1 and last == log.rows - 1)
     return dg.AssetCheckResult(
         asset_key=asset_key(ITEM_EVENTS),

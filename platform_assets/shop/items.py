@@ -81,12 +81,12 @@ def dim_item(context: dg.AssetExecutionContext, config: DimItemConfig, lake: Lak
         table = open_versions(tables)
         done = table.rebuild() if config.rebuild else table.refresh()
         facts, version = delta_facts(tables, DIM_ITEM)
-        spread = (
+        of_each = (
             pl.scan_delta(tables.open(DIM_ITEM.name))
             .group_by("item_id")
             .agg(versions=pl.len().clip(upper_bound=MOST_VERSIONS), current=pl.col("current_flag").any())
-            .collect()
         )
+        spread = tables.collect(of_each, DIM_ITEM.name)
     counted = spread.group_by("versions").len().sort("versions")
     return dg.MaterializeResult(
         asset_key=asset_key(DIM_ITEM),

@@ -166,7 +166,7 @@ def test_a_span_gives_its_rows_and_no_others(tmp_path: Path, pool: DecodePool, b
     compute: Compute = here(stage) if backend == LOCAL else on_spark(stage)
     handle = stage.lake.open(RAW_IMAGES.name)
     behind = {Position("images.raw", partition, stage.bronze.topic_id): 0 for partition in (0, 1)}
-    spans = list(spans_behind(handle, RAW_IMAGES, behind, 4))
+    spans = list(spans_behind(stage.lake, handle, RAW_IMAGES, behind, 4))
     assert [span.rows for span in spans] == [4, 4, 2]
     stage.bronze.sealed(picture(99), partition=0)
     stage.bronze.land()

@@ -141,7 +141,7 @@ def develop(stage: Stage, settings: Settings) -> list[str]:
     def work(context: dg.OpExecutionContext) -> list[str]:
         compute = DatabricksCompute(settings, stage.lake.storage, context, PROCESSED_IMAGES.name, look_seconds=0.2)
         behind = {Position("images.raw", partition, stage.bronze.topic_id): -1 for partition in (0, 1)}
-        (span,) = spans_behind(stage.lake.open(RAW_IMAGES.name), RAW_IMAGES, behind, 100)
+        (span,) = spans_behind(stage.lake, stage.lake.open(RAW_IMAGES.name), RAW_IMAGES, behind, 100)
         return [one.id for one in judged_of(compute.map_batches(DEVELOP, span)).good]
 
     return in_a_step(work)[0]
