@@ -10,8 +10,9 @@ from hashlib import sha256
 from importlib import resources
 from typing import Annotated, Literal, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from access.policy_text import NotYaml, read_yaml
 
 KafkaOperation = Literal["READ", "WRITE", "CREATE", "DELETE", "ALTER", "DESCRIBE", "DESCRIBE_CONFIGS", "ALTER_CONFIGS"]
 PostgresRight = Literal["SELECT", "INSERT", "UPDATE", "DELETE", "EXECUTE"]
@@ -263,9 +264,8 @@ def parse_policy(text: str) -> Policy:
         PolicyError: not YAML, or not a policy; every fault with its place.
     """
     try:
-        document = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # The parser lets errors of its constructors through: a day that does not exist, brackets by the thousand.
+        document = read_yaml(text)
+    except NotYaml as error:
         raise PolicyError(f"The policy is no YAML: {error}") from None
     try:
         return Policy.model_validate(document)

@@ -65,11 +65,56 @@ def test_any_text_is_taken_or_refused_in_words(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a: 2026-99-99", "[" * 5000, "a: !!binary x", "? [a]\n: b", "\ud800", "", "a: &x [*x]"]
+    "text",
+    [
+        "a: 2026-99-99",
+        "[" * 5000,
+        "a: !!binary x",
+        "? [a]\n: b",
+        "\ud800",
+        "",
+        "a: &x [*x]",
+        "a: !!int",
+        "a: !!bool maybe",
+        "a: !!timestamp today",
+        f"a: {'1:' * 300}1.0",
+        '"\\UFFFFFFFF"',
+    ],
+    ids=lambda text: ascii(text[:20]),
 )
 def test_what_was_found_once_is_refused_in_words(text: str) -> None:
     with pytest.raises(PolicyError):
         parse_policy(text)
+
+
+def test_a_value_that_cannot_be_is_refused_with_its_place() -> None:
+    with pytest.raises(PolicyError, match=r"'maybe' is no .*bool.*\n.*line 2, column 25"):
+        parse_policy("identities:\n  a: {kafka_super_user: !!bool maybe}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "identities: {}\nidentities: {a: {note: x}}",
+        "identities:\n  a: {note: x, keys: [OPEN]}\n  'a': {note: y}",
+        "identities: {a: {note: x, note: x}}",
+    ],
+)
+def test_a_name_that_stands_twice_is_refused_and_never_the_last_one_taken(text: str) -> None:
+    """Two identities of one name, and the rights of the first would silently be gone."""
+    with pytest.raises(PolicyError, match="stands twice"):
+        parse_policy(text)
+
+
+def test_what_is_brought_by_reference_may_be_said_anew() -> None:
+    text = "identities:\n  a: &a {note: x, keys: [OPEN]}\n  b: &b {<<: *a, note: y}\n  c: {<<: *b, keys: []}"
+    found = parse_policy(text).identities
+    assert [(found[name].note, found[name].keys) for name in "abc"] == [("x", ("OPEN",)), ("y", ("OPEN",)), ("y", ())]
+
+
+def test_half_a_character_in_a_policy_is_refused_before_anything_is_made_of_it() -> None:
+    with pytest.raises(PolicyError, match="ud800"):
+        parse_policy('identities: {a: {note: "\\ud800"}}')
 
 
 def test_the_shipped_one_is_taken() -> None:
