@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, field
 
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
@@ -95,7 +95,8 @@ async def read_parts(request: Request, limit: int, budget: Budget) -> AsyncGener
                 yield part
         if not collector.ended:
             raise Problem(Kind.MALFORMED, "The multipart body ends before its closing boundary.")
-    except MultipartParseError as error:
+    except FormParserError as error:
+        # Of the parser as a whole: a boundary that is too long is refused before a byte is parsed.
         raise Problem(Kind.MALFORMED, f"The multipart body breaks its grammar: {error}.") from None
     finally:
         collector.abandon()

@@ -60,6 +60,7 @@ def test_a_form_of_one_file_is_answered_like_a_bare_body(bench: Bench) -> None:
         (b"no boundary anywhere", "multipart/form-data; boundary=b", "malformed"),
         (b"anything", "multipart/form-data", "malformed"),
         (b"--b--\r\n", "multipart/form-data; boundary=b", "empty"),
+        (b"anything", f"multipart/form-data; boundary={'b' * 300}", "malformed"),
     ],
 )
 def test_a_form_that_cannot_be_read_or_holds_no_file_is_refused(
