@@ -77,7 +77,7 @@ def open_correction(clear: Clear, value: bytes | memoryview, key: DataKey) -> Co
     """
     fields = _open(LABEL_CORRECTIONS, clear, value, key)
     with _Form(clear):
-        return Correction(clear.id, clear.day, _is(fields["label"], str), _instant(fields["corrected_at"]))
+        return Correction(clear.id, clear.day, _words(fields["label"]), _instant(fields["corrected_at"]))
 
 
 def seal_recognition(recognition: Recognition, key: DataKey, via: str, nonce: bytes) -> Sealed:
@@ -107,13 +107,13 @@ def open_recognition(clear: Clear, value: bytes | memoryview, key: DataKey) -> R
         return Recognition(
             id=clear.id,
             day=clear.day,
-            model=_is(fields["model"], str),
-            model_version=_is(fields["model_version"], str),
-            label=_is(fields["label"], str),
+            model=_words(fields["model"]),
+            model_version=_words(fields["model_version"]),
+            label=_words(fields["label"]),
             probability=_is(fields["probability"], float),
             scored_at=_instant(fields["scored_at"]),
-            topic=_is(fields["topic"], str),
-            topic_id=_is(fields["topic_id"], str),
+            topic=_words(fields["topic"]),
+            topic_id=_words(fields["topic_id"]),
             partition=_is(fields["partition"], int),
             offset=_is(fields["offset"], int),
         )
@@ -159,6 +159,12 @@ def _is(value: object, kind: type[_T]) -> _T:
     if type(value) is not kind:
         raise TypeError(f"not a {kind.__name__}")
     return value
+
+
+def _words(value: object) -> str:
+    text = _is(value, str)
+    text.encode()  # JSON can spell half a surrogate pair, which no table can hold
+    return text
 
 
 def _text(instant: datetime) -> str:

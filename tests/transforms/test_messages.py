@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from datetime import UTC, date, datetime
 
 import pytest
@@ -18,7 +19,7 @@ from transforms.messages import (
 )
 from transforms.names import DataKey
 from transforms.reasons import Reason
-from transforms.tables import RECOGNISED_STREAM
+from transforms.tables import LABEL_CORRECTIONS, RECOGNISED_STREAM
 
 DAY = date(2026, 3, 14)
 KEY = DataKey("2026-03-14_abcdefghijklmnop_2222222222222", bytes(range(32)))
@@ -72,6 +73,28 @@ def test_authentic_bytes_of_another_form_are_refused_without_their_content(conte
     with pytest.raises(EnvelopeError, match="authentic and not of a form") as refused:
         open_recognition(clear, value, KEY)
     assert refused.value.__cause__ is None
+
+
+@pytest.mark.parametrize("name", ["model", "model_version", "label", "topic", "topic_id"])
+def test_an_answer_with_half_a_character_is_refused_before_a_table_chokes_on_it(name: str):
+    headers, _ = seal_recognition(RECOGNITION, KEY, "recogniser", NONCE)
+    clear = clear_of(headers)
+    assert clear is not None
+    said = {**asdict(RECOGNITION), "scored_at": "2026-03-14T12:30:15.000000Z", "day": None, name: "7\ud800"}
+    place = {"column": "payload", "id": ID, "day": DAY, "key": KEY, "nonce": NONCE}
+    value = seal_field(json.dumps(said).encode(), table=RECOGNISED_STREAM.name, **place)
+    with pytest.raises(EnvelopeError, match="authentic and not of a form"):
+        open_recognition(clear, value, KEY)
+
+
+def test_a_correction_with_half_a_character_is_refused_and_stops_no_training_set():
+    headers, _ = seal_correction(CORRECTION, KEY, "uploads", NONCE)
+    clear = clear_of(headers)
+    assert clear is not None
+    content = b'{"label": "\\ud800", "corrected_at": "2026-03-14T12:30:15.000000Z"}'
+    place = {"column": "payload", "id": ID, "day": DAY, "key": KEY, "nonce": NONCE}
+    with pytest.raises(EnvelopeError, match="authentic and not of a form"):
+        open_correction(clear, seal_field(content, table=LABEL_CORRECTIONS.name, **place), KEY)
 
 
 def test_a_time_without_zone_and_a_probability_that_is_none_are_not_sealed():
