@@ -18,7 +18,7 @@ import secrets
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
@@ -67,9 +67,10 @@ def challenge_of(text: str) -> Challenge | None:
     try:
         said = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
         found = Challenge(**said)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
-    return found if all(isinstance(value, str) and value for value in asdict(found).values()) else None
+    # JSON can spell half a surrogate pair; what we gave to keep is ASCII.
+    return found if all(isinstance(one, str) and one and one.isascii() for one in asdict(found).values()) else None
 
 
 class OpenId:
@@ -139,13 +140,15 @@ class OpenId:
         }
         told = self._changed(fields)
         claims = self._verified(told.get("id_token"))
-        if not hmac.compare_digest(str(claims.get("nonce", "")).encode(), kept.nonce.encode()):
+        if not hmac.compare_digest(ascii(claims.get("nonce")).encode(), ascii(kept.nonce).encode()):
             raise OpenIdRefused("the ID token is for another sign-in: its nonce differs")
         name = claims.get(self._settings.openid_name_claim)
         if not isinstance(name, str) or not name:
             raise OpenIdRefused(
-                f"the ID token has no claim {self._settings.openid_name_claim!r}; it has {', '.join(sorted(claims))}"
+                f"the ID token has no claim {self._settings.openid_name_claim!r}; it has {_shown(sorted(claims))}"
             )
+        if not name.isprintable():
+            raise OpenIdRefused("the ID token's name has characters that nobody sees, or half of one")
         return name
 
     def check(self) -> None:
@@ -164,13 +167,15 @@ class OpenId:
                 else:
                     answer = client.post(place, data={**fields, "client_id": own})
             told = answer.json()
-        except (httpx.HTTPError, ValueError) as error:
+            if not isinstance(told, dict):
+                raise ValueError("no JSON object")
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, RecursionError) as error:
             raise OpenIdAway(f"{place} did not change a code for a token: {error or type(error).__name__}.") from None
         if answer.status_code >= 500:
             raise OpenIdAway(f"{place} answered {answer.status_code}.")
         if answer.status_code != 200:
             # Its words, which RFC 6749 (5.2) keeps to a code; the code that was sent stands in none of them.
-            raise OpenIdRefused(f"{place} answered {answer.status_code}: {str(told.get('error'))[:100]}")
+            raise OpenIdRefused(f"{place} answered {answer.status_code}: {_shown([told.get('error')])}")
         return told
 
     def _verified(self, token: object) -> dict[str, Any]:
@@ -191,7 +196,12 @@ class OpenId:
                 options={"require": ["exp", "iat", "iss", "aud", "sub"]},
             )
         except jwt.PyJWTError as error:
-            raise OpenIdRefused(f"the ID token is none of this provider's for this client: {error}") from None
+            raise OpenIdRefused(f"the ID token is none of this provider's for this client: {_shown([error])}") from None
+        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+            # PyJWT judges signatures and claims, and takes it for granted that keys, headers and claims have a form.
+            raise OpenIdRefused(
+                f"the ID token or the provider's keys are out of all form ({type(error).__name__})"
+            ) from None
         audience = claims["aud"]
         if isinstance(audience, list) and len(audience) > 1 and claims.get("azp") != own:
             raise OpenIdRefused("the ID token is for several clients, and was not given to this one (azp)")
@@ -220,9 +230,7 @@ class OpenId:
                 told = self._get(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
                 needed = ("authorization_endpoint", "token_endpoint", "jwks_uri")
                 places = [told.get(name) for name in needed]
-                if told.get("issuer") != issuer or not all(
-                    isinstance(place, str) and urlsplit(place).scheme == "https" for place in places
-                ):
+                if told.get("issuer") != issuer or not all(map(_is_address, places)):
                     raise OpenIdAway(
                         f"{issuer} does not describe itself as an OpenID provider of that very name with {needed} over "
                         f"https; it calls itself {told.get('issuer')!r}."
@@ -244,7 +252,7 @@ class OpenId:
             found = json.loads(text)
             if not isinstance(found, dict):
                 raise ValueError("no JSON object")
-        except (httpx.HTTPError, ValueError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, RecursionError) as error:
             raise OpenIdAway(f"{place} did not answer as a provider does: {error or type(error).__name__}.") from None
         return found
 
@@ -264,6 +272,21 @@ class OpenId:
             return path.read_text().strip() if path else ""
         except OSError as error:
             raise OpenIdAway(f"openid_credentials is {path}, which cannot be read: {error.strerror}.") from None
+
+
+def _is_address(place: object) -> bool:
+    """Whether it is an https address that can be asked and told."""
+    if not isinstance(place, str) or not place.isascii() or not place.isprintable():
+        return False
+    try:
+        return urlsplit(place).scheme == "https" and bool(urlsplit(place).hostname)
+    except ValueError:
+        return False
+
+
+def _shown(words: Iterable[object]) -> str:
+    """Foreign words as a message for the log may show them: ASCII only, cut at 200."""
+    return ", ".join(map(str, words)).encode("ascii", "backslashreplace").decode()[:200]
 
 
 def _url64(data: bytes) -> str:

@@ -32,6 +32,7 @@ class ProviderStandIn:
         claims: laid over the ID token's; None takes one away.
         signing: makes the ID token of its claims; by default RS256 with the published key.
         description: laid over its own description.
+        keys: published in place of its own.
         away: answers nothing but 500.
     """
 
@@ -39,6 +40,7 @@ class ProviderStandIn:
         self.person = "ada"
         self.claims: dict[str, Any] = {}
         self.description: dict[str, Any] = {}
+        self.keys: list[Any] | None = None
         self.away = False
         self.signing: Callable[[dict[str, Any]], str] = self.sign
         self.used: list[dict[str, str]] = []
@@ -88,7 +90,8 @@ class ProviderStandIn:
             _answer(handler, 200, {**told, **self.description})
         elif at.path == "/realm/keys":
             public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(self.key.public_key()))
-            _answer(handler, 200, {"keys": [{**public, "kid": self.kid, "use": "sig", "alg": "RS256"}]})
+            own = [{**public, "kid": self.kid, "use": "sig", "alg": "RS256"}]
+            _answer(handler, 200, {"keys": own if self.keys is None else self.keys})
         elif at.path == "/realm/authorize":
             asked = {name: values[0] for name, values in parse_qs(at.query).items()}
             code = secrets.token_urlsafe(16)

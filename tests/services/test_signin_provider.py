@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -128,6 +130,9 @@ BENT: dict[str, dict[str, Any]] = {
     "by the client's secret": {"signing": lambda claims: jwt.encode(claims, "a secret" * 8, algorithm="HS256")},
     "by another key": {"signing": elsewhere},
     "no token": {"signing": lambda claims: None},
+    "half a character for a nonce": {"claims": {"nonce": "\ud800"}},
+    "half a character in the name": {"claims": {"preferred_username": "ada\ud800"}},
+    "a key of no form": {"keys": [{"kty": "RSA", "kid": "\ud800", "n": 1, "e": None}, "a word"]},
 }
 
 
@@ -158,6 +163,33 @@ def test_a_browser_that_did_not_leave_from_here_is_not_let_in(outside: Outside) 
 
     assert [answer.status_code for answer in outside.play(scene)] == [401, 401, 401]
     assert not outside.sessions.held
+
+
+def deep_in_brackets() -> str:
+    return base64.urlsafe_b64encode(b"[" * 3000).decode().rstrip("=")
+
+
+def half_a_character() -> str:
+    kept = {"state": "\ud800", "nonce": "n", "verifier": "v", "goal": "/"}
+    return base64.urlsafe_b64encode(json.dumps(kept).encode()).decode().rstrip("=")
+
+
+@pytest.mark.parametrize("cookie", [deep_in_brackets, half_a_character], ids=lambda made: made.__name__)
+def test_a_cookie_that_is_none_of_ours_is_one_that_never_left_from_here(
+    outside: Outside, cookie: Callable[[], str]
+) -> None:
+    async def scene(client: httpx.AsyncClient) -> httpx.Response:
+        client.cookies.set(CHALLENGE, cookie(), domain="darkroom.test")
+        return await client.get("/signin/openid/callback", params={"code": "c", "state": "s"})
+
+    assert outside.play(scene).status_code == 401
+
+
+@pytest.mark.parametrize("place", ["https://[", "https:///token", "https://a\ud800.test/token", "https://a.test/\n", 5])
+def test_a_provider_that_names_no_address_that_can_be_asked_is_none(outside: Outside, place: object) -> None:
+    outside.standing.description = {"token_endpoint": place}
+    answer = outside.play(lambda client: client.get("/signin/openid"))
+    assert answer.status_code == 503 and "provider" in answer.text
 
 
 def test_a_code_counts_once(outside: Outside) -> None:
