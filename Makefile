@@ -11,7 +11,7 @@ export VIRTUAL_ENV := $(abspath $(VENV))
 # uv trusts whom the machine trusts, as pip does: a company's proxy has a certificate of its own.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help demo test check bench soak up down clean lock lock-jars install install-dev install-spark jars jars-s3 jars-spark jars-spark-kafka peers chromium azurite slapd nftables format screenshots
+.PHONY: help demo test check bench soak fuzz up down clean lock lock-jars install install-dev install-spark jars jars-s3 jars-spark jars-spark-kafka peers chromium azurite slapd nftables format screenshots
 
 help:  ## list the targets
 	@awk 'BEGIN {FS = ":.*##"} /^[a-z-]+:.*##/ {printf "  %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ bench: install-dev jars jars-spark jars-spark-kafka peers  ## measure, as ratios
 soak: install-dev jars nftables  ## load, and faults at random; the figures into docs/soak.md (MINUTES=30 SEED=7)
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED)) --page docs/soak.md
 
+fuzz: $(VENV)/.fuzz  ## search where bytes are parsed for what breaks it, guided by coverage (TARGET=envelope SECONDS=60)
+	$(BIN)/python -m tests.fuzz $(or $(TARGET),all) --seconds $(or $(SECONDS),60)
+
 up: install jars  ## start the stack
 	$(BIN)/darkroom up
 
@@ -53,11 +56,12 @@ down:  ## stop the stack; data stays
 clean:  ## remove what was built; the stack's data stays (`darkroom wipe` removes it)
 	rm -rf $(VENV) $(PEERS) jvm/target build dist .ruff_cache .pytest_cache .hypothesis
 
-lock: $(VENV)/.build  ## resolve the requirements anew into the four lock files
+lock: $(VENV)/.build  ## resolve the requirements anew into the five lock files
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile $(LOCK) --extra spark --extra dev pyproject.toml -o requirements-dev.lock
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile $(LOCK) -c requirements-dev.lock pyproject.toml -o requirements.lock
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile $(LOCK) -c requirements-dev.lock --group build -o requirements-build.lock
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile $(LOCK) --group peers -o requirements-peers.lock
+	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile $(LOCK) --group fuzz -o requirements-fuzz.lock
 LOCK = --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --quiet
 
 lock-jars:  ## keep the hashes of the jars in jvm/target, after a pom.xml was changed on purpose
@@ -119,6 +123,11 @@ $(PEERS)/.installed: $(VENV)/.build requirements-peers.lock
 # pyspark comes as source: without isolation it is built by the locked setuptools.
 $(VENV)/.dev: $(VENV)/.core requirements-dev.lock
 	$(INSTALL) --require-hashes --no-build-isolation -r requirements-dev.lock
+	@touch $@
+
+# Of the tests' environment: a search runs what the tests run.
+$(VENV)/.fuzz: $(VENV)/.dev requirements-fuzz.lock
+	$(INSTALL) --require-hashes -r requirements-fuzz.lock
 	@touch $@
 
 jvm/target/.s3-copied: jvm/s3/pom.xml
