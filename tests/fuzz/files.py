@@ -9,7 +9,11 @@ from contextlib import suppress
 import numpy as np
 from PIL import Image
 
+from access.cloud_files import cloud_files
+from access.databricks_rights import databricks_rights
+from access.kafka_acls import acl_rules
 from access.policy import PolicyError, parse_policy
+from access.postgres_grants import rights, roles
 from services.door.problems import Problem
 from services.door.sniff import content_type_of
 from tests.fuzz import seeds
@@ -19,6 +23,7 @@ from transforms.image_decoding import Limits, Rejected
 from transforms.images import develop, harden_pillow, inspect, thumbnail
 from transforms.shop_rows import FILES, Fault, read_rows
 
+TOPICS = {"topic": "images.raw", "labels_topic": "images.labels", "recognised_topic": "images.recognised"}
 LIMITS = Limits(max_bytes=64 * 1024, max_pixels=250_000)
 
 
@@ -63,6 +68,9 @@ def shop(data: bytes) -> None:
 
 @target(seeds.policies)
 def policy(data: bytes) -> None:
-    """A policy. Refused with PolicyError; what is taken has a digest."""
+    """A policy. Refused with PolicyError, by the model or by a compiler; what is taken has a digest."""
     with refusal(PolicyError):
-        assert parse_policy(data.decode("utf-8", "replace")).digest
+        taken = parse_policy(data.decode("utf-8", "replace"))
+        assert taken.digest
+        rights(taken), roles(taken), databricks_rights(taken), acl_rules(taken, TOPICS)
+        assert all(said.encode() for said in cloud_files(taken, TOPICS).values())
