@@ -1,12 +1,12 @@
-"""The item dimension as a table, beside a delta-rs MERGE, dbt snapshot on DuckDB, and dlt's scd2.
+"""The item dimension as a table, beside a delta-rs MERGE, mack on Spark, dbt snapshot on DuckDB, and dlt's scd2.
 
 The same million items and the same ten batches (10,000 changed, 1,000 new, 500 removed; two hold late events) for each,
 each in a process of its own, by CPU seconds of that process and its children; the median of the batches counts. What
-each is given differs, for so they work: ours and the MERGE get the events of a batch, dbt and dlt the whole image of
-the day, whose making is not counted. The MERGE takes the last event of each item in a batch and knows no late ones, so
-that its table is wrong after batch 4; dbt's and dlt's too. Ours is held against a full fold at the end.
+each is given differs, for so they work: ours gets the events of a batch, the MERGE and mack the last event of each item
+in it, dbt and dlt the whole image of the day, whose making is not counted. None of the four knows late events, so that
+their tables are wrong after batch 4, and mack no removals either. Ours is held against a full fold at the end.
 
-dbt and dlt are installed for this alone, from requirements-peers.lock, into a folder of their own (`make bench`).
+The peers are installed for this alone, from requirements-peers.lock, into a folder of their own (`make bench`).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from benchmarks._items import BATCHES, DAY, KEY, LATE, SEED, day_batch, first_da
 from benchmarks.figures import Figure, median, spread
 from resources.event_log import open_log
 from resources.lake import Lake
+from resources.settings import load_settings
 from resources.version_table import VersionTable
 from transforms.scd2 import DELETE, as_of, fold
 from transforms.shop_tables import DIM_ITEM, ITEM_EVENTS
@@ -38,6 +39,8 @@ ALONE = True
 """Needs no stack."""
 
 PEERS = Path(__file__).parent / "_peers"
+MACKS_BATCHES = 5
+"""Each takes Spark a good while."""
 PEERS_PYTHON = Path(__file__).parent.parent / ".venv-peers" / "bin" / "python"
 GROWN_ITEMS, GROWN_VERSIONS = 200_000, 10
 
@@ -49,9 +52,11 @@ def run() -> list[Figure]:
     ours, merge = _alone(measure_ours), _alone(measure_merge)
     figures = [*_ours(ours), *_beside("delta-rs MERGE", ours, merge, 1.5)]
     if not PEERS_PYTHON.is_file():
-        raise RuntimeError(f"dbt and dlt are not installed in {PEERS_PYTHON.parents[1]}: run `make peers`.")
+        raise RuntimeError(f"mack, dbt and dlt are not installed in {PEERS_PYTHON.parents[1]}: run `make peers`.")
     with tempfile.TemporaryDirectory(prefix="darkroom-peers-") as folder:
         images = _images(Path(folder))
+        mack = _peer("mack_scd2.py", Path(folder), [load_settings().jvm_root / "spark", *_changes(Path(folder))])
+        figures += _beside("mack on Spark", ours, mack, None)
         figures += _beside("dbt snapshot on DuckDB", ours, _peer("dbt_snapshot.py", Path(folder), images), 0.5)
         figures += _beside("dlt scd2 on DuckDB", ours, _peer("dlt_scd2.py", Path(folder), images), None)
     return [*figures, *_growth()]
@@ -159,11 +164,24 @@ def _images(folder: Path) -> list[Path]:
     return paths
 
 
-def _peer(script: str, folder: Path, images: list[Path]) -> Costs:
+def _changes(folder: Path) -> list[Path]:
+    """The items of the first day and the last event of each that changed on a later one, as Parquet for mack."""
+    paths = []
+    for number in range(MACKS_BATCHES + 1):
+        events = day_batch(number) if number else first_day()
+        last = events.sort("ts").unique("item_id", keep="last", maintain_order=True).filter(pl.col("op") != DELETE)
+        path = folder / f"changes-{number:02}.parquet"
+        wanted = last.select("item_id", "name", "manufacturer", "cost", "weight_kg", effective_time="ts")
+        wanted.write_parquet(path)
+        paths.append(path)
+    return paths
+
+
+def _peer(script: str, folder: Path, given: list[Path]) -> Costs:
     work = folder / script.removesuffix(".py")
     work.mkdir()
     done = subprocess.run(
-        [PEERS_PYTHON, PEERS / script, work, *images], capture_output=True, text=True, timeout=1800, check=False
+        [PEERS_PYTHON, PEERS / script, work, *given], capture_output=True, text=True, timeout=1800, check=False
     )
     if done.returncode:
         raise RuntimeError(f"{script} ended with {done.returncode}: {(done.stderr or done.stdout)[-1500:]}")
