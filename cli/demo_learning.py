@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from resources.job_names import RECOGNISE_JOB, train_job_name
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from cli.dagster_api import Run
     from resources.settings import Settings
-
-TRAIN_JOB_OF = "train_{}"
-NAMING_JOB = "recognise_images"
 
 
 @dataclass(frozen=True)
@@ -69,11 +68,11 @@ def learn(home: Path, settings: Settings, console: Console, deadline: float) -> 
             return run_to_end(dagster, job, {}, deadline, console, doing)
 
         # The digits last: their run also names what is there.
-        train = [TRAIN_JOB_OF.format(family.name) for family in reversed(FAMILIES)]
+        train = [train_job_name(family.name) for family in reversed(FAMILIES)]
         runs = [run_of(job, "learning from what was sent") for job in train]
         # A challenger that is no better stops at the blocking check, which is as it should be.
         if runs[-1].status != "SUCCESS" and (kept := why_not_promoted(settings)):
-            runs[-1] = run_of(NAMING_JOB, "naming what was sent")
+            runs[-1] = run_of(RECOGNISE_JOB, "naming what was sent")
     found = look(settings, kept)
     failed = next((run for run in runs if run.status != "SUCCESS"), None)
     if found is None or failed is not None:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from resources.job_names import SHOP_JOB
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from resources.lake import Lake
     from resources.settings import Settings
     from transforms.table_spec import TableSpec
-
-SHOP_JOB = "refresh_shop"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import typer
 
 from cli.context import current_settings, output, plainly
 from cli.options import Who, Yes, insist_on_why, reason
+from resources.job_names import RECOGNISE_JOB, train_job_name
 
 if TYPE_CHECKING:
     from resources.registry import Registry, Version
@@ -42,7 +43,7 @@ def list_versions(model: Model = MODEL) -> None:
     versions = _registry(model).versions(model)
     console = output()
     if not versions:
-        console.print(f"There is no version of {model} yet: the job train_{model} makes the first.")
+        console.print(f"There is no version of {model} yet: the job {train_job_name(model)} makes the first.")
         return
     shown = Table("version", "aliases", "registered (UTC)", "labelled images", "manifest", "moves", box=None)
     for one in versions:
@@ -82,7 +83,7 @@ def rollback(model: Model = MODEL, yes: Yes = False, why: Why = "", who: Who = N
     champion = registry.at(model, CHAMPION)
     if champion is None:
         raise PermanentFailure(
-            f"There is no champion of {model}: nothing to take back. The job train_{model} makes one."
+            f"There is no champion of {model}: nothing to take back. The job {train_job_name(model)} makes one."
         )
     before = [move["before"] for move in champion.moves if move["alias"] == CHAMPION and move["before"]]
     if not before:
@@ -111,7 +112,7 @@ def _move(registry: Registry, to: Version, yes: bool, why: str, who: str | None)
     registry.move(to, CHAMPION, who=who or getpass.getuser(), why=why.strip())
     console.print(
         f"Champion of {to.model}: {said} before, version {to.version} now. It names the living days at the next run of "
-        "recognise_images.",
+        f"{RECOGNISE_JOB}.",
         soft_wrap=True,
     )
 

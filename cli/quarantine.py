@@ -8,8 +8,8 @@ import typer
 
 from cli.context import current_home, messages, output, plainly
 from cli.dagster_runs import insist_on_success, run_to_end, running_dagster
+from resources.job_names import REPLAY_JOB
 
-JOB = "replay_quarantine"
 OP = "replay_quarantined_records"
 
 
@@ -32,7 +32,7 @@ def replay_quarantine(
         raise typer.BadParameter(f"{reason!r} is no reason of quarantine. Valid ones: {', '.join(Reason)}.")
     config = {"ops": {OP: {"config": {"reason": reason}}}} if reason else {}
     with running_dagster(current_home()) as dagster:
-        run = run_to_end(dagster, JOB, config, deadline, messages(), "replaying quarantine")
+        run = run_to_end(dagster, REPLAY_JOB, config, deadline, messages(), "replaying quarantine")
         insist_on_success(dagster, run, "No image was lost; run it again when that is mended.")
     tried, replayed = run.outputs.get("tried", 0), run.outputs.get("replayed", 0)
     console = output()

@@ -10,8 +10,8 @@ import typer
 from cli.context import current_home, current_settings, messages, output, plainly
 from cli.dagster_runs import insist_on_success, run_to_end, running_dagster
 from cli.options import Yes
+from resources.job_names import BACKFILL_JOB
 
-JOB = "redevelop_days"
 OP = "days_to_redevelop"
 DAY_FORMAT = "%Y-%m-%d"
 
@@ -57,7 +57,9 @@ def redevelop(
     begun = (since or datetime.now(UTC).replace(microsecond=0)).isoformat()
     config = {"first_day": f"{first:%Y-%m-%d}", "last_day": f"{last:%Y-%m-%d}", "not_before": begun}
     with running_dagster(current_home()) as dagster:
-        run = run_to_end(dagster, JOB, {"ops": {OP: {"config": config}}}, deadline, messages(), "developing anew")
+        run = run_to_end(
+            dagster, BACKFILL_JOB, {"ops": {OP: {"config": config}}}, deadline, messages(), "developing anew"
+        )
         advice = "What was done stands, and nothing is lost; to go on when that is mended, the same with --since "
         insist_on_success(dagster, run, advice + begun)
     console.print(f"Done, and shown in {dagster.url}/runs/{run.id}", soft_wrap=True)

@@ -7,9 +7,9 @@ anyway.
 import dagster as dg
 
 from platform_assets.schema import asset_key
+from resources.job_names import LIVE_JOB
 from transforms.tables import LABEL_CORRECTIONS
 
-LIVE_JOB = "live_images"
 MAX_RUNTIME_SECONDS = 2 * 3600
 
 live_images = dg.define_asset_job(

@@ -15,6 +15,7 @@ from platform_assets.landed_facts import landed_facts
 from platform_assets.schema import LEARNING, asset_key, pool, table_asset
 from platform_assets.table_checks import table_checks
 from resources.dagster_resources import KafkaResource, LakeResource
+from resources.job_names import LAND_JOB
 from resources.settings import Settings
 from resources.topics import labels_topic, recognised_topic
 from transforms.tables import LABEL_CORRECTIONS, RECOGNISED_STREAM, TableSpec
@@ -22,7 +23,6 @@ from transforms.tables import LABEL_CORRECTIONS, RECOGNISED_STREAM, TableSpec
 if TYPE_CHECKING:
     from resources.topics import Topic
 
-LAND_JOB = "land_messages"
 ORIGIN = ("topic_id", "partition", "offset")
 FRESH_HOURS = 48
 """Training lands both, every night."""

@@ -12,8 +12,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from resources.failures import PermanentFailure
+from resources.job_names import train_job_name
 from resources.lake import open_lake
 from resources.lake_tables import history_of, known_table, written_at
+from transforms.families import DIGITS
 from transforms.tables import DAILY_UPLOADS, QUARANTINED_IMAGES, RAW_IMAGES, TRAINING_SET
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ RESTORABLE = (DAILY_UPLOADS,)
 _OFFERS = {
     RAW_IMAGES.name: "Rows that are missing are written again by `darkroom reland --from OFFSET`.",
     QUARANTINED_IMAGES.name: "A wrong verdict is tried again by `darkroom replay-quarantine`.",
-    TRAINING_SET.name: "It is made anew by the job train_digit_classifier.",
+    TRAINING_SET.name: f"It is made anew by the job {train_job_name(DIGITS.name)}.",
 }
 
 

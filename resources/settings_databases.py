@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
+from resources.job_names import REBUILD_JOB
+
 
 class DatabaseSettings(BaseModel):
     """A part of `resources.settings.Settings`."""
@@ -11,7 +13,7 @@ class DatabaseSettings(BaseModel):
     postgres_dsn: str = Field(
         default="",
         description="libpq connection string of the platform's database. Wrong: status questions answer 503; images "
-        "are still taken, and their state is filled in by developing, or by the job rebuild_status.",
+        f"are still taken, and their state is filled in by developing, or by the job {REBUILD_JOB}.",
     )
     shop_dsn: str = Field(
         default="",

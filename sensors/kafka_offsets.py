@@ -21,11 +21,11 @@ import dagster as dg
 
 from resources.dagster_resources import KafkaResource, LakeResource
 from resources.failures import PlatformFailure, first_line
+from resources.job_names import LIVE_JOB
 from resources.progress import Progress, read_progress
 from sensors.decision import Ended, LastRun, Movement, decide, movement, observed
 from sensors.offset_cursor import OffsetCursor
 
-LIVE_JOB = "live_images"
 STREAM = dg.AssetKey(["images", "raw_image_stream"])
 ANSWER_SECONDS = 3.0
 TICK_SECONDS = 15.0

@@ -20,12 +20,12 @@ import dagster as dg
 
 from resources.dagster_resources import LakeResource, SettingsResource
 from resources.failures import PlatformFailure, first_line
+from resources.job_names import RECOGNISE_JOB, train_job_name
 from sensors.asking import AFTER_FAILURE_SECONDS, UNFINISHED
 from transforms.families import FAMILIES
 from transforms.recognition import CORRECTED_OF, LEARNED_OF, Family
 from transforms.tables import IMAGE_FEATURES, LABEL_CORRECTIONS, PROCESSED_IMAGES
 
-RECOGNISE_JOB = "recognise_images"
 HEARTBEAT_SECONDS = 24 * 3600.0
 """A run a day with nothing new too: that is what a fresh table says, and what notices another champion."""
 
@@ -33,11 +33,6 @@ HEARTBEAT_SECONDS = 24 * 3600.0
 def champion_key(family: Family) -> dg.AssetKey:
     """The asset whose materializations say which version is champion."""
     return dg.AssetKey(["recognition", family.name, "champion"])
-
-
-def train_job_name(family: Family) -> str:
-    """The job that trains a family's model."""
-    return f"train_{family.name}"
 
 
 def wanted(labelled: int, learned_of: int, asked_at: int, least: int, share: float) -> str | None:
@@ -64,7 +59,7 @@ def training_sensor(family: Family) -> dg.SensorDefinition:
 def _labels_grown(family: Family) -> dg.SensorDefinition:
     @dg.sensor(
         name=f"{family.name}_labels_grown",
-        job_name=train_job_name(family),
+        job_name=train_job_name(family.name),
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Asks for training when the labelled images have grown by a share since the champion learned.",
@@ -101,7 +96,7 @@ def _labels_grown(family: Family) -> dg.SensorDefinition:
 def _first_model(family: Family) -> dg.SensorDefinition:
     @dg.sensor(
         name=f"{family.name}_first_model",
-        job_name=train_job_name(family),
+        job_name=train_job_name(family.name),
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Asks for training once there are images and no champion: its examples come along.",
@@ -133,7 +128,7 @@ def images_to_name(context: dg.SensorEvaluationContext, lake: LakeResource) -> d
     if not any(versions):
         return dg.SkipReason("no champion yet: nothing can be named")
     runs = dg.RunsFilter(statuses=UNFINISHED)
-    naming = (RECOGNISE_JOB, *map(train_job_name, FAMILIES))
+    naming = (RECOGNISE_JOB, *(train_job_name(family.name) for family in FAMILIES))
     if any(run.job_name in naming for run in context.instance.get_runs(filters=runs, limit=50)):
         return dg.SkipReason("a run that names images is in flight")
     try:
@@ -176,7 +171,7 @@ def nightly_training(family: Family) -> dg.ScheduleDefinition:
 
     @dg.schedule(
         name=f"{family.name}_nightly",
-        job_name=train_job_name(family),
+        job_name=train_job_name(family.name),
         cron_schedule="23 3 * * *",
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,

@@ -10,9 +10,9 @@ import dagster as dg
 
 from resources.dagster_resources import KafkaResource, LakeResource
 from resources.failures import PlatformFailure, first_line
+from resources.job_names import LAND_JOB
 from sensors.asking import turn
 
-LAND_JOB = "land_messages"
 ANSWER_SECONDS = 3.0
 
 

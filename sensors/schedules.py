@@ -5,10 +5,7 @@ They run apart from each other, and away from the full hour, when topic segments
 
 import dagster as dg
 
-UPKEEP_JOB = "upkeep_tables"
-ACCESS_JOB = "access_policy"
-PURGE_JOB = "purge_days"
-SHOP_JOB = "refresh_shop"
+from resources.job_names import ACCESS_JOB, PURGE_JOB, SHOP_JOB, UPKEEP_JOB
 
 
 def _hourly(name: str, job: str, minute: int, description: str) -> dg.ScheduleDefinition:

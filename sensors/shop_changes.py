@@ -15,9 +15,9 @@ import dagster as dg
 
 from resources.dagster_resources import LakeResource, ShopResource
 from resources.failures import PermanentFailure, PlatformFailure, first_line
+from resources.job_names import SHOP_JOB
 from sensors.asking import turn
 
-SHOP_JOB = "refresh_shop"
 SALES = ("members", "sales", "sales_details")
 
 

@@ -15,7 +15,7 @@ import yaml
 from dagster_cloud_cli.config.models import DagsterCloudYaml
 
 from platform_assets.definitions import defs
-from platform_assets.jobs import LIVE_JOB
+from resources.job_names import LIVE_JOB
 from resources.pools import every_pool
 from transforms.families import FAMILIES
 from transforms.tables import LABEL_CORRECTIONS, TABLES

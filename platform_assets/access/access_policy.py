@@ -15,10 +15,10 @@ from platform_assets.failing import RETRY, told_to_dagster
 from platform_assets.reporting import markdown_table
 from resources.dagster_resources import EnforcementResource
 from resources.failures import PlatformFailure
+from resources.job_names import ACCESS_JOB
 from resources.pools import POLICY_POOL
 
 ACCESS_POLICY = dg.AssetKey(["access", "access_policy"])
-JOB = "access_policy"
 SHOWN = 50
 CHECKS: Mapping[PointName, str] = {
     "postgres": "postgres_as_the_policy_says",
@@ -91,7 +91,7 @@ def access_policy_checks(
 
 
 access_policy_job = dg.define_asset_job(
-    JOB,
+    ACCESS_JOB,
     selection=dg.AssetSelection.assets(ACCESS_POLICY),
     description="Compares rights with the policy at every point, and applies it where a run may. Harmless at any time.",
     executor_def=dg.in_process_executor,

@@ -19,9 +19,8 @@ from platform_assets.images.replay import NO_RETRIES
 from platform_assets.reporting import computed_on
 from platform_assets.schema import asset_key, pool
 from resources.dagster_resources import ComputeResource, KeysResource, LakeResource, SettingsResource, StatusResource
+from resources.job_names import BACKFILL_JOB
 from transforms.tables import IMAGE_FEATURES, PROCESSED_IMAGES
-
-BACKFILL_JOB = "redevelop_days"
 
 
 class BackfillConfig(dg.Config):

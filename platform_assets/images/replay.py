@@ -15,10 +15,10 @@ from pydantic import Field
 from platform_assets.failing import told_to_dagster
 from platform_assets.schema import asset_key, pool
 from resources.dagster_resources import ComputeResource, KeysResource, LakeResource, SettingsResource, StatusResource
+from resources.job_names import REPLAY_JOB
 from transforms.reasons import Reason
 from transforms.tables import PROCESSED_IMAGES, QUARANTINED_IMAGES
 
-REPLAY_JOB = "replay_quarantine"
 NO_RETRIES = {"dagster/max_retries": "0", "darkroom/lane": "replay"}
 
 

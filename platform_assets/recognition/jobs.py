@@ -6,8 +6,9 @@ Apart from the live lane, which must not wait for a training, and whose process 
 
 import dagster as dg
 
-from platform_assets.recognition.names import champion_key, model_key, train_job_name
+from platform_assets.recognition.names import champion_key, model_key
 from platform_assets.schema import asset_key
+from resources.job_names import RECOGNISE_JOB, train_job_name
 from transforms.families import FAMILIES
 from transforms.recognition import Family
 from transforms.tables import (
@@ -19,7 +20,6 @@ from transforms.tables import (
     TRAINING_SET,
 )
 
-RECOGNISE_JOB = "recognise_images"
 _NAMED = tuple(asset_key(spec) for spec in (RECOGNISED_STREAM, RECOGNISED_IMAGES, RECOGNITION_QUALITY))
 _TAGS = {"darkroom/lane": "learning", "dagster/max_runtime": str(3600)}
 
@@ -27,7 +27,7 @@ _TAGS = {"darkroom/lane": "learning", "dagster/max_runtime": str(3600)}
 def _train(family: Family):
     learned_of = (LABEL_CORRECTIONS, TRAINING_SET, LABEL_TRUST) if family.take is not None else ()
     return dg.define_asset_job(
-        train_job_name(family),
+        train_job_name(family.name),
         selection=dg.AssetSelection.assets(
             *map(asset_key, learned_of), model_key(family), champion_key(family), *_NAMED
         ),

@@ -1,4 +1,4 @@
-"""What the assets and the job of a family are called. The sensors name them by the same rule (sensors/learning.py)."""
+"""What the assets of a family are called. The sensors name the champion by the same rule (sensors/learning.py)."""
 
 import dagster as dg
 
@@ -13,8 +13,3 @@ def model_key(family: Family) -> dg.AssetKey:
 def champion_key(family: Family) -> dg.AssetKey:
     """The version that names images, MLflow's alias champion."""
     return dg.AssetKey(["recognition", family.name, "champion"])
-
-
-def train_job_name(family: Family) -> str:
-    """The job that trains, promotes and names."""
-    return f"train_{family.name}"

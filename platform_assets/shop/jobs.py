@@ -3,9 +3,8 @@
 import dagster as dg
 
 from platform_assets.schema import asset_key
+from resources.job_names import SHOP_JOB
 from transforms.shop_tables import SHOP_TABLES
-
-SHOP_JOB = "refresh_shop"
 
 refresh_shop = dg.define_asset_job(
     SHOP_JOB,

@@ -17,6 +17,7 @@ from platform_assets.failing import RETRY, told_to_dagster
 from platform_assets.reporting import markdown_table
 from platform_assets.schema import asset_key
 from resources.dagster_resources import RetentionResource
+from resources.job_names import PURGE_JOB
 from resources.pools import RETENTION_POOL
 from transforms.retention import PURGED
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from resources.purge_proof import Piece, Report
 
 RETENTION = dg.AssetKey(["upkeep", "retention"])
-JOB = "purge_days"
 LOOKED_FOR = "looked for after the purge"
 """Label of an observation: pieces of what is purged, as JSON."""
 
@@ -86,7 +86,7 @@ def nothing_over_is_left(context: dg.AssetCheckExecutionContext, retention: Rete
                 ["day", "rows", "why"],
                 [(one.day, sum(one.rows.values()), "over" if one.due else one.sentence) for one in days],
             ),
-            **({"what to do": f"Run the job {JOB}; its log says what stood in the way."} if left else {}),
+            **({"what to do": f"Run the job {PURGE_JOB}; its log says what stood in the way."} if left else {}),
         },
     )
 
@@ -173,7 +173,7 @@ def _shown(report: "Report") -> dict[str, dg.MetadataValue]:
 
 
 purge_days = dg.define_asset_job(
-    JOB,
+    PURGE_JOB,
     selection=dg.AssetSelection.assets(RETENTION),
     description="Purges the days that are over, everywhere, for good. Harmless at any time: it goes by their records.",
     executor_def=dg.in_process_executor,

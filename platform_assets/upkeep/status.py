@@ -9,8 +9,7 @@ import dagster as dg
 
 from platform_assets.failing import RETRY, told_to_dagster
 from resources.dagster_resources import LakeResource, StatusResource
-
-REBUILD_JOB = "rebuild_status"
+from resources.job_names import REBUILD_JOB
 
 
 @dg.op(retry_policy=RETRY, description="Write the state of every image of the lake into image_status.")

@@ -10,9 +10,8 @@ import dagster as dg
 from platform_assets.failing import RETRY, told_to_dagster
 from platform_assets.schema import asset_key, pool
 from resources.dagster_resources import LakeResource
+from resources.job_names import UPKEEP_JOB
 from transforms.tables import TABLES, TableSpec
-
-UPKEEP_JOB = "upkeep_tables"
 
 
 def upkeep_op(spec: TableSpec) -> dg.OpDefinition:

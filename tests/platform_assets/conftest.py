@@ -13,7 +13,6 @@ import pytest
 from PIL import Image
 
 from platform_assets.definitions import defs
-from platform_assets.jobs import LIVE_JOB
 from resources.dagster_resources import (
     ComputeResource,
     KafkaResource,
@@ -22,6 +21,7 @@ from resources.dagster_resources import (
     resource_defs,
 )
 from resources.decoding import DecodePool
+from resources.job_names import LIVE_JOB
 from resources.keys import open_key_store
 from resources.lake import Lake, open_lake
 from resources.landing import LandingResult, PartitionResult

@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 
 from platform_assets.definitions import defs
-from platform_assets.images.backfill import BACKFILL_JOB, BackfillConfig, checked_range
+from platform_assets.images.backfill import BackfillConfig, checked_range
+from resources.job_names import BACKFILL_JOB
 from tests.platform_assets.conftest import House, png
 from tests.resources.developing.bronze_rows import DAY
 from transforms.tables import IMAGE_FEATURES, PROCESSED_IMAGES

@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 
 from platform_assets.definitions import defs
-from platform_assets.recognition.names import champion_key, train_job_name
+from platform_assets.recognition.names import champion_key
+from resources.job_names import train_job_name
 from resources.label_trust import Uploader, Verdict, read_verdicts, record
 from resources.registry import CHAMPION
 from resources.training_set import DISTRUSTED
@@ -19,7 +20,7 @@ from tests.resources.learning.table_rows import Developed, copies, digits
 from transforms.families import DIGITS
 from transforms.tables import LABEL_TRUST
 
-TRAIN_JOB, CHAMPION_KEY = train_job_name(DIGITS), champion_key(DIGITS)
+TRAIN_JOB, CHAMPION_KEY = train_job_name(DIGITS.name), champion_key(DIGITS)
 HONEST = ("ada-lovelace", "bob-dylan", "grace-hopper")
 WRONG = 10_000
 CHECK = "digit_classifier.labels_are_believed"

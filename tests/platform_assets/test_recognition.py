@@ -8,8 +8,8 @@ import pytest
 
 from cli.dataset import digits, photographs
 from platform_assets.definitions import defs
-from platform_assets.recognition.jobs import RECOGNISE_JOB
-from platform_assets.recognition.names import champion_key, train_job_name
+from platform_assets.recognition.names import champion_key
+from resources.job_names import RECOGNISE_JOB, train_job_name
 from resources.registry import CHAMPION
 from sensors import learning as sensors_learning
 from tests.platform_assets.conftest import House
@@ -17,7 +17,7 @@ from transforms.families import DIGITS, DOMINANT_COLOUR, FAMILIES
 from transforms.recognition import LEARNED_OF
 from transforms.tables import RECOGNISED_IMAGES, TRAINING_SET
 
-TRAIN_JOB, CHAMPION_KEY = train_job_name(DIGITS), champion_key(DIGITS)
+TRAIN_JOB, CHAMPION_KEY = train_job_name(DIGITS.name), champion_key(DIGITS)
 DIGITS_SENT = 400
 
 
@@ -56,10 +56,9 @@ def test_digits_are_learned_promoted_and_named_and_no_label_enters_the_event_log
     secrets = ["grace-hopper", "seven", *names["id"].head(50), names["pseudonym"][0]]
     events = [entry.to_json() for entry in learned.instance.all_logs(result.run_id)]
     assert {secret for secret in secrets for event in events if secret in event} == set()
-    # The sensors look at the assets, and ask for the jobs, that there are.
+    # The sensors look at the assets that there are.
     for family in FAMILIES:
         assert sensors_learning.champion_key(family) == champion_key(family)
-        assert sensors_learning.train_job_name(family) == train_job_name(family)
     assert champion[LEARNED_OF] == made["digit_classifier: labelled images"] > 300
 
 
@@ -71,7 +70,7 @@ def test_photographs_are_named_by_their_colour_and_digits_are_not(learned: House
     learned.land()
     learned.run()
     learned.run(job=TRAIN_JOB)
-    coloured = learned.run(job=train_job_name(DOMINANT_COLOUR))
+    coloured = learned.run(job=train_job_name(DOMINANT_COLOUR.name))
     assert coloured.success
     assert learned.metadata(coloured, "recognised_images")["dominant_colour: new rows"] == len(photographs())
     assert learned.metadata(coloured, "dominant_colour")["accuracy on the test split"] == 1.0
@@ -88,7 +87,7 @@ def test_photographs_are_named_by_their_colour_and_digits_are_not(learned: House
 
 
 def test_a_champion_that_cannot_score_does_not_keep_other_families_from_naming(learned: House):
-    for job in (TRAIN_JOB, train_job_name(DOMINANT_COLOUR)):
+    for job in (TRAIN_JOB, train_job_name(DOMINANT_COLOUR.name)):
         learned.run(job=job)
     learned.registry.files[f"{DIGITS.name}/1"] = b"another file"
     learned.bronze.sealed(photographs()[0].image)

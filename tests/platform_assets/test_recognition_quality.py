@@ -12,8 +12,7 @@ import pytest
 from PIL import Image
 
 from cli.dataset import digits, photographs
-from platform_assets.recognition.jobs import RECOGNISE_JOB
-from platform_assets.recognition.names import train_job_name
+from resources.job_names import RECOGNISE_JOB, train_job_name
 from resources.quality import measure
 from resources.training_set import read_training_set
 from tests.platform_assets.conftest import House
@@ -24,7 +23,7 @@ from transforms.families import DIGITS, DOMINANT_COLOUR
 from transforms.quality import Tally
 from transforms.tables import RECOGNITION_QUALITY
 
-TRAIN_JOB = train_job_name(DIGITS)
+TRAIN_JOB = train_job_name(DIGITS.name)
 SENT = 520
 TOMORROW = DAY + timedelta(days=1)
 
@@ -126,7 +125,7 @@ def test_a_family_of_its_own_pictures_is_measured_without_labels(house: House):
     house.bronze.sealed(photographs()[0].image)
     house.land()
     house.run()
-    result = house.run(job=train_job_name(DOMINANT_COLOUR))
+    result = house.run(job=train_job_name(DOMINANT_COLOUR.name))
     assert {(row["model"], row["labelled"], row["drift"]) for row in rows(house).to_dicts()} == {
         (DOMINANT_COLOUR.name, 0, None)
     }

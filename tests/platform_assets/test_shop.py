@@ -17,9 +17,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from access.policy import load_policy
 from platform_assets.definitions import defs
 from platform_assets.shop.items import open_versions
-from platform_assets.shop.jobs import SHOP_JOB
 from platform_assets.shop.sources import DESCRIPTIONS, shop_tables
 from resources.dagster_resources import resource_defs
+from resources.job_names import SHOP_JOB
 from resources.lake import Lake
 from resources.lake_log import files_of
 from resources.postgres import upgrade

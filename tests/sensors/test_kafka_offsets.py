@@ -11,11 +11,12 @@ import dagster as dg
 import pytest
 
 from resources.dagster_resources import KafkaResource, LakeResource, SettingsResource
+from resources.job_names import LIVE_JOB
 from resources.kafka_errors import KafkaUnavailable
 from resources.lake import Lake, open_lake
 from resources.progress import develop_app_id
 from resources.settings import Settings
-from sensors.kafka_offsets import LIVE_JOB, SILENT_SECONDS, STREAM, kafka_offsets
+from sensors.kafka_offsets import SILENT_SECONDS, STREAM, kafka_offsets
 from sensors.offset_cursor import OffsetCursor
 from transforms.landing_protocol import TopicState, partition_app_id
 from transforms.tables import PROCESSED_IMAGES, QUARANTINED_IMAGES, RAW_IMAGES
