@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from stack.paths import Layout, write_private
-from stack.services import code_socket
+from stack.service_names import code_socket
 from stack.state import DAGSTER_DATABASE, StackState
 
 LOCATION = "darkroom"

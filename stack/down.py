@@ -16,7 +16,7 @@ from stack.errors import StackMissing
 from stack.lock import exclusively
 from stack.paths import Layout
 from stack.processes import end_services, living, wait_until
-from stack.services import STOP_WAVES
+from stack.service_names import STOP_WAVES
 from stack.state import StackState, load_state, save_state
 from stack.supervision import Supervisor
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from access.gateway import gateway
 from access.gateway_edge import Address, Backend, Edge
-from access.policy import Policy
+from access.policy import Policy, load_policy
 from resources.settings import Settings
 from stack.errors import StackError
 from stack.paths import Layout, write_private
+from stack.service_names import BEHIND, GATEWAY, MLFLOW, READ_ONLY, mlflow_socket, webserver_socket
 from stack.state import StackState
 
-GATEWAY = "gateway"
 FORM_BYTES = 64 * 1024
 """What a form needs around an image."""
 CHECK_SECONDS = 30.0
@@ -54,6 +54,19 @@ def compiled(
         backends=backends,
     )
     return json.dumps(gateway(policy, edge), indent=1) + "\n"
+
+
+def configuration(layout: Layout, state: StackState, settings: Settings) -> str:
+    """What Envoy is to do in this stack, as JSON."""
+    backends = {
+        service: Backend((tuple(Address("127.0.0.1", state.ports[name]) for name in names if name in state.ports),))
+        for service, names in BEHIND.items()
+    }
+    for service, name in (("dagster", "webserver"), ("dagster-read-only", READ_ONLY)):
+        socket = Address(socket=webserver_socket(state, name))
+        backends[service] = Backend(((socket,),), healthy="/dagster/server_info")
+    backends[MLFLOW] = Backend(((Address(socket=mlflow_socket(state)),),), healthy="/mlflow/health")
+    return compiled(layout, state, settings, load_policy(), backends)
 
 
 def command(layout: Layout) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from resources.settings import Settings
 from stack import directory, gateway, kafka_admin, postgres, s3, spark_cluster
 from stack.access_keeper import read_sign
 from stack.paths import Layout
-from stack.services import KEEPER, RECOGNISER, SIGNIN, STREAMS, UPLOADS, WEBSERVERS, code_socket, webserver_socket
+from stack.service_names import KEEPER, RECOGNISER, SIGNIN, STREAMS, UPLOADS, WEBSERVERS, code_socket, webserver_socket
 from stack.signing import OWNERS_GROUPS, signer
 from stack.state import DAGSTER_DATABASE, StackState, postgres_dsn
 from stack.webserver import PREFIX

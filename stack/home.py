@@ -13,7 +13,7 @@ from stack.errors import StackError, StackMissing
 from stack.paths import Layout, fits_sockets
 from stack.postgres_place import area_of
 from stack.processes import end_services, living
-from stack.services import STOP_WAVES
+from stack.service_names import STOP_WAVES
 from stack.state import StackState, load_state, state_file
 
 # What no line of the supervisor's configuration can hold.

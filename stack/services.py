@@ -1,57 +1,37 @@
 """The services of a stack, as data: command, environment, what each needs, and where it answers.
 
-The order of starting follows from `needs`; stopping is the reverse. No command line holds a secret: a process finds its
-identity's key by the path in its environment, in a file that only its account reads.
+The order of starting follows from `needs`; stopping is the reverse. No command line holds a secret.
 """
 
 from __future__ import annotations
 
-import functools
-import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from pathlib import Path
 
-from access.gateway_edge import Address, Backend
-from access.policy import load_policy
 from resources.settings import Settings
 from stack import directory, gateway, kafka, s3, spark_cluster
 from stack.errors import StackError
-from stack.gateway import GATEWAY
 from stack.paths import Layout
-from stack.processes import SERVICE, STACK
-from stack.state import StackState, identity_overrides, mlflow_store
-
-UPLOADS = ("uploads-1", "uploads-2")
-STREAMS = ("streams-1", "streams-2")
-MLFLOW = "mlflow"
-READ_ONLY = "webserver-read-only"
-WEBSERVERS = ("webserver", READ_ONLY)
-RECOGNISER = "recogniser"
-KEEPER = "access"
-SIGNIN = ("signin-1", "signin-2")
-BEHIND = {"uploads": UPLOADS, "streams": STREAMS, "signin": SIGNIN}
-"""The services behind the gateway and their instances."""
-_ONE_PORT = ("postgres", s3.S3, directory.DIRECTORY, MLFLOW, *UPLOADS, *STREAMS, RECOGNISER, *SIGNIN, GATEWAY)
-PORTS = {
-    "kafka": ("kafka", "kafka-people", "kafka-controller"),
-    **{name: (name,) for name in _ONE_PORT},
-    **spark_cluster.PORTS,
-}
-"""By service, the names of the ports that it listens on."""
-PORT_NAMES = tuple(port for ports in PORTS.values() for port in ports)
-# Waves in which services stop: the reverse of what each needs. Known without any settings, so that `down` always works.
-STOP_WAVES = (
-    (GATEWAY,),
-    (*UPLOADS, *STREAMS, *SIGNIN, RECOGNISER, *WEBSERVERS, "daemon", KEEPER),
-    ("code-server", "mlflow"),
-    ("kafka", "postgres", "s3", "directory", *spark_cluster.WORKERS),
-    (spark_cluster.MASTER,),
+from stack.processes import SERVICE
+from stack.service_environment import base_environment, environment_of, spilling
+from stack.service_names import (
+    BEHIND,
+    GATEWAY,
+    KEEPER,
+    MLFLOW,
+    READ_ONLY,
+    RECOGNISER,
+    SIGNIN,
+    STREAMS,
+    UPLOADS,
+    WEBSERVERS,
+    code_socket,
+    mlflow_socket,
+    webserver_socket,
 )
-# What of the caller's environment a service may see. Locale and folders; nothing that could hold a secret.
-INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "JAVA_HOME", "USER", "LOGNAME")
+from stack.state import StackState, mlflow_store
 
 
 @dataclass(frozen=True)
@@ -75,7 +55,7 @@ def services(layout: Layout, state: StackState, settings: Settings) -> list[Serv
     python = sys.executable
     ports = state.ports
     workspace = str(layout.dagster / "workspace.yaml")
-    code = _environment(layout, state, "dagster") | {"DAGSTER_HOME": str(layout.dagster)} | _spilling(layout)
+    code = environment_of(layout, state, "dagster") | {"DAGSTER_HOME": str(layout.dagster)} | spilling(layout)
     # Who may open keys, and purge, is for runs, which the code server starts: pages and daemon know of none.
     dagster = {name: value for name, value in code.items() if name != "DARKROOM_IDENTITIES"}
     # A home of before a service has no port for it until the next `up`; `status` and `down` work until then.
@@ -144,7 +124,7 @@ def _door(layout: Layout, state: StackState, name: str, identity: str) -> Servic
         name,
         _serving(layout, state, name, identity),
         needs=("postgres", "kafka"),
-        environment=_environment(layout, state, identity),
+        environment=environment_of(layout, state, identity),
         # Requests under way have 30 s, and the producer 10 s to hand over what it holds.
         stop_seconds=45,
         url=f"https://127.0.0.1:{state.ports[name]}",
@@ -157,7 +137,7 @@ def _recogniser(layout: Layout, state: StackState) -> Service:
         RECOGNISER,
         _serving(layout, state, RECOGNISER, RECOGNISER),
         needs=("kafka", MLFLOW),
-        environment=_environment(layout, state, RECOGNISER),
+        environment=environment_of(layout, state, RECOGNISER),
         # What is under way is answered first, and the group is left.
         stop_seconds=45,
         url=f"https://127.0.0.1:{state.ports[RECOGNISER]}",
@@ -185,7 +165,7 @@ def _directory(layout: Layout, state: StackState, settings: Settings) -> list[Se
 
 def _sign_in(layout: Layout, state: StackState, name: str) -> Service:
     """An instance of sign-in."""
-    line, around = _serving(layout, state, name, "signin"), _environment(layout, state, "signin")
+    line, around = _serving(layout, state, name, "signin"), environment_of(layout, state, "signin")
     needs = ("postgres", directory.DIRECTORY)
     return Service(name, line, needs, around, stop_seconds=35, url=f"https://127.0.0.1:{state.ports[name]}")
 
@@ -196,16 +176,15 @@ def _keeper(layout: Layout, state: StackState) -> list[Service]:
         return []
     line = (sys.executable, "-m", "stack.access_keeper", "--home", str(layout.home))
     needs = ("postgres", "kafka", directory.DIRECTORY)
-    return [Service(KEEPER, line, needs, _environment(layout, state, "admin"))]
+    return [Service(KEEPER, line, needs, environment_of(layout, state, "admin"))]
 
 
 def _gateway(layout: Layout, state: StackState, settings: Settings) -> list[Service]:
     """The one door for people and machines."""
-    port = state.ports.get(GATEWAY)
-    if port is None:
+    if GATEWAY not in state.ports:
         return []
     # Not read by anyone: another configuration changes the environment, and so `up` starts it anew.
-    mark = sha256(gateway_configuration(layout, state, settings).encode()).hexdigest()[:16]
+    mark = sha256(gateway.configuration(layout, state, settings).encode()).hexdigest()[:16]
     return [
         Service(
             GATEWAY,
@@ -213,46 +192,27 @@ def _gateway(layout: Layout, state: StackState, settings: Settings) -> list[Serv
             needs=(*(names[0] for names in BEHIND.values()), "webserver"),
             environment={"DARKROOM_POLICY_MARK": mark},
             stop_seconds=10,
-            url=f"https://127.0.0.1:{port}",
+            url=f"https://127.0.0.1:{state.ports[GATEWAY]}",
         )
     ]
 
 
-def gateway_configuration(layout: Layout, state: StackState, settings: Settings) -> str:
-    """What Envoy is to do in this stack, as JSON."""
-    backends = {
-        service: Backend((tuple(Address("127.0.0.1", state.ports[name]) for name in names if name in state.ports),))
-        for service, names in BEHIND.items()
-    }
-    for service, name in (("dagster", "webserver"), ("dagster-read-only", READ_ONLY)):
-        socket = Address(socket=webserver_socket(state, name))
-        backends[service] = Backend(((socket,),), healthy="/dagster/server_info")
-    backends[MLFLOW] = Backend(((Address(socket=mlflow_socket(state)),),), healthy="/mlflow/health")
-    return gateway.compiled(layout, state, settings, load_policy(), backends)
-
-
 def _object_store(layout: Layout, state: StackState, settings: Settings) -> Service:
     """The S3 server that keeps the lake."""
-    port = state.ports[s3.S3]
-    return Service(s3.S3, tuple(s3.command(layout, settings)), stop_seconds=20, url=s3.endpoint(port))
+    line = tuple(s3.command(layout, settings))
+    return Service(s3.S3, line, stop_seconds=20, url=s3.endpoint(state.ports[s3.S3]))
 
 
 def _cluster(layout: Layout, state: StackState, settings: Settings) -> list[Service]:
     """Spark's master and workers."""
     services = []
-    spilling = _spilling(layout)
     for name in spark_cluster.SERVICES:
         line = spark_cluster.command(layout, name, state.ports)
         needs = () if name == spark_cluster.MASTER else (spark_cluster.MASTER,)
-        environment = spark_cluster.environment(name, state.ports, settings) | spilling
-        url = spark_cluster.page(name, state.ports)
-        services.append(Service(name, line, needs, environment, stop_seconds=20, url=url))
+        environment = spark_cluster.environment(name, state.ports, settings) | spilling(layout)
+        page = spark_cluster.page(name, state.ports)
+        services.append(Service(name, line, needs, environment, stop_seconds=20, url=page))
     return services
-
-
-def _spilling(layout: Layout) -> dict[str, str]:
-    """Where Spark spills, drivers (which are runs) and executors: else the system's temporary folder."""
-    return {"SPARK_LOCAL_DIRS": str(layout.spilled)}
 
 
 def _mlflow(layout: Layout, state: StackState) -> Service:
@@ -261,60 +221,8 @@ def _mlflow(layout: Layout, state: StackState) -> Service:
     command = (sys.executable, "-m", "stack.mlflow_server", "--store", store, "--artifacts", str(layout.mlflow))
     listening = ("--port", str(port), "--uds", str(mlflow_socket(state)), "--client-ca", str(layout.ca))
     identity = ("--certificate", str(layout.certificate(MLFLOW)), "--key", str(layout.key(MLFLOW)))
-    around = _environment(layout, state, MLFLOW)
+    around = environment_of(layout, state, MLFLOW)
     return Service(MLFLOW, (*command, *listening, *identity), ("postgres",), around, url=f"https://127.0.0.1:{port}")
-
-
-def code_socket(state: StackState) -> Path:
-    """The Unix socket of the code server."""
-    return state.run / "code-server.sock"
-
-
-def mlflow_socket(state: StackState) -> Path:
-    """MLflow's Unix socket for the gateway."""
-    return state.run / "mlflow.sock"
-
-
-def webserver_socket(state: StackState, name: str) -> Path:
-    """The Unix socket of one of Dagster's web servers."""
-    return state.run / f"{name}.sock"
-
-
-def ports_of(names: Iterable[str]) -> set[str]:
-    """The names of the ports that these services listen on."""
-    return {port for name in names for port in PORTS.get(name, ())}
-
-
-def base_environment(state: StackState) -> dict[str, str]:
-    """What every process of the stack sees: a few names of the caller, UTF-8, and whose it is."""
-    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
-    programs = str(Path(sys.executable).parent)
-    return {
-        **inherited,
-        "PATH": f"{programs}{os.pathsep}{inherited.get('PATH', os.defpath)}",
-        "PYTHONUTF8": "1",
-        "PYTHONUNBUFFERED": "1",
-        # The working folder must not be able to stand in for an installed package.
-        "PYTHONSAFEPATH": "1",
-        STACK: state.id,
-    }
-
-
-def _environment(layout: Layout, state: StackState, identity: str) -> dict[str, str]:
-    """The settings of one identity, by environment; the caller's own DARKROOM_* settings stand below them."""
-    given = {f"DARKROOM_{name.upper()}" for name in Settings.model_fields} | {"DARKROOM_CONFIG"}
-    callers = {name: value for name, value in os.environ.items() if name in given}
-    own = {f"DARKROOM_{name.upper()}": value for name, value in identity_overrides(layout, state, identity).items()}
-    toml = layout.home / "darkroom.toml"
-    # Not read by anyone: a changed file, or policy, changes the environment, and so `up` starts the service anew.
-    mark = sha256(toml.read_bytes()).hexdigest()[:16] if toml.is_file() else "none"
-    return {**callers, **own, "DARKROOM_FILE_MARK": mark, "DARKROOM_POLICY_MARK": _digest()}
-
-
-@functools.cache
-def _digest() -> str:
-    """Which policy this distribution carries."""
-    return load_policy().digest
 
 
 def select(every: Sequence[Service], only: Sequence[str]) -> list[Service]:

@@ -11,11 +11,11 @@ from typing import Any
 from resources.kafka import MAX_RECORD_BYTES, client_config, person_config
 from resources.settings import Settings, load_settings
 from stack.errors import StackError
-from stack.gateway import GATEWAY
 from stack.health import Probes
 from stack.mlflow_server import PREFIX as MLFLOW_PREFIX
 from stack.paths import Layout
-from stack.services import MLFLOW, RECOGNISER, Service, services
+from stack.service_names import GATEWAY, MLFLOW, RECOGNISER
+from stack.services import Service, services
 from stack.state import StackState, identity_overrides, load_state, postgres_dsn
 from stack.supervision import Supervisor
 from stack.webserver import PREFIX

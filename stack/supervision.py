@@ -23,7 +23,9 @@ from supervisor.xmlrpc import Faults, SupervisorTransport
 from stack.errors import StackError
 from stack.paths import Layout, write_private
 from stack.processes import HOME, SERVICE, SUPERVISOR, wait_until
-from stack.services import STOP_WAVES, Service, base_environment, with_mark
+from stack.service_environment import base_environment
+from stack.service_names import STOP_WAVES
+from stack.services import Service, with_mark
 from stack.state import StackState
 
 LIVED_SECONDS = 10

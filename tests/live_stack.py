@@ -23,7 +23,7 @@ from resources.settings import Settings
 from stack.directory import DIRECTORY, people
 from stack.paths import Layout
 from stack.processes import end_services, living
-from stack.services import STOP_WAVES, UPLOADS
+from stack.service_names import STOP_WAVES, UPLOADS
 from stack.signing import development_token
 from stack.state import load_state, stack_settings
 from stack.status import describe

@@ -15,7 +15,7 @@ from access.postgres_grants import markdown_matrix
 from cli.main import app
 from cli.settings import page
 from stack import spark_cluster
-from stack.services import STOP_WAVES
+from stack.service_names import STOP_WAVES
 from transforms.shop_rows import FILES
 from transforms.tables import TABLES
 

@@ -17,7 +17,7 @@ from playwright.sync_api import sync_playwright
 
 from cli.hostile import sound_png
 from resources.sessions import Sessions, SessionsAway
-from stack.services import SIGNIN
+from stack.service_names import SIGNIN
 from stack.state import stack_settings
 from tests.live_stack import DARKROOM, LiveStack
 

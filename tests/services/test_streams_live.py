@@ -26,7 +26,7 @@ from cli.sender import Sender, Sending
 from cli.sending import Summary
 from cli.sent import Sent
 from cli.ways import Item
-from stack.services import STREAMS
+from stack.service_names import STREAMS
 from tests.live_stack import LiveStack
 from tests.services.live import ids_between, picture, record_at, until
 from tests.services.streaming import RawClient, announcing, give, told

@@ -16,7 +16,8 @@ from stack.dagster_home import instance
 from stack.errors import StackError
 from stack.paths import Layout, fits_sockets
 from stack.ports import choose
-from stack.services import STOP_WAVES, Service, select, services
+from stack.service_names import STOP_WAVES
+from stack.services import Service, select, services
 from stack.state import PostgresPlace, StackState, identity_overrides
 from stack.status import stream_url
 from stack.supervision import configuration

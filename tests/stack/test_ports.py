@@ -6,7 +6,7 @@ import socket
 from contextlib import ExitStack
 
 from stack.ports import choose, is_free
-from stack.services import PORT_NAMES, PORTS, ports_of
+from stack.service_names import PORT_NAMES, PORTS, ports_of
 
 
 def listener() -> socket.socket:

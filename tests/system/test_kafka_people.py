@@ -17,7 +17,7 @@ from access.principal import KAFKA_CLAIM, kafka_principal
 from resources.kafka import person_config
 from resources.kafka_rights import KafkaRights
 from stack.paths import Layout
-from stack.services import KEEPER
+from stack.service_names import KEEPER
 from stack.signing import signer
 from tests.live_stack import LiveStack
 

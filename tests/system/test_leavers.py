@@ -15,7 +15,7 @@ from resources.settings import Settings
 from stack import access_keeper
 from stack.errors import StackError
 from stack.people import person_dsn, settle_people
-from stack.services import KEEPER
+from stack.service_names import KEEPER
 from tests.live_stack import LiveStack
 
 pytestmark = pytest.mark.stack
