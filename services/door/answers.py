@@ -164,10 +164,8 @@ class AnswerSource(Protocol):
 class TopicTail:
     """The real source: every partition of the topic, from a while ago on, in no consumer group."""
 
-    def __init__(self, settings: Settings, now: Callable[[], float] = time.time) -> None:
-        """Args: now: seconds since 1970, as the broker's clock has them."""
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._now = now
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -218,7 +216,7 @@ class TopicTail:
         found = consumer.list_topics(topic, timeout=seconds).topics[topic]
         if found.error is not None:
             raise KafkaException(found.error)
-        begin = int((self._now() - KEPT_SECONDS) * 1000)
+        begin = int((time.time() - KEPT_SECONDS) * 1000)
         asked = [TopicPartition(topic, partition, begin) for partition in found.partitions]
         consumer.assign(consumer.offsets_for_times(asked, timeout=seconds))
 

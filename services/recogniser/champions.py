@@ -45,7 +45,6 @@ class Champions:
         families: whose champions.
         metrics: told versions and problems.
         ask_seconds: between two questions.
-        timer: seconds.
     """
 
     def __init__(
@@ -54,13 +53,11 @@ class Champions:
         families: Sequence[Family],
         metrics: Metrics,
         ask_seconds: float = ASK_SECONDS,
-        timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._make = registry
         self._families = tuple(families)
         self._metrics = metrics
         self._ask_seconds = ask_seconds
-        self._timer = timer
         self._held: dict[str, Champion] = {}
         self._problems: dict[str, str] = {}
         self._refused: dict[str, tuple[str, float]] = {}
@@ -134,7 +131,7 @@ class Champions:
                 self._refused.pop(name, None)
                 return None
             mark, again = self._refused.get(name, ("", 0.0))
-            if mark == newest.mark and self._timer() < again:
+            if mark == newest.mark and time.monotonic() < again:
                 return self._problems.get(name)
             return self._swap(registry, family, newest)
         finally:
@@ -149,7 +146,7 @@ class Champions:
             raise
         except Exception as error:
             # ModelMissing, ModelBroken, ModelRefused, or what onnxruntime makes of a file that fits at first sight.
-            self._refused[name] = (newest.mark, self._timer() + LOAD_AGAIN_SECONDS)
+            self._refused[name] = (newest.mark, time.monotonic() + LOAD_AGAIN_SECONDS)
             return (
                 f"Version {newest.version} of {name} is champion and cannot score: {first_line(error)} "
                 f"{self._meanwhile(name)}"

@@ -1,4 +1,4 @@
-"""The sub-second lane while it runs: one thread reads, some answer, one looks for new champions.
+"""The sub-second lane while it runs: one thread reads, some answer (`workers`), one looks for new champions.
 
 A record is done when the broker has acknowledged its answers, or when it is passed over by a reason; only then may its
 offset be committed. Killed anywhere, the next instance answers again what was not committed: at least once, never not
@@ -12,12 +12,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from queue import SimpleQueue
 from typing import Any, Protocol
 
 from confluent_kafka import Consumer, KafkaException
@@ -25,16 +22,16 @@ from confluent_kafka import Consumer, KafkaException
 from resources.failures import PlatformFailure, TransientFailure, first_line
 from resources.key_objects import KeyUnavailable
 from resources.key_protocol import Keys
-from resources.records import Record
 from resources.settings import MEBIBYTE, Settings
-from services.door.delivery import Deliverer, Delivery
+from services.door.delivery import Deliverer
 from services.door.problems import Problem
-from services.recogniser.answering import NAMED, Answer, Answering, Measurer
+from services.recogniser.answering import Answering, Measurer
 from services.recogniser.champions import Champions
 from services.recogniser.consuming import Consuming
-from services.recogniser.metrics import FAILED, Metrics
+from services.recogniser.metrics import Metrics
 from services.recogniser.troubles import Troubles
-from services.recogniser.under_way import Line, UnderWay
+from services.recogniser.under_way import UnderWay
+from services.recogniser.workers import LONGEST_WAIT, Workers
 from transforms.envelope import day_of
 
 log = logging.getLogger(__name__)
@@ -45,7 +42,6 @@ THREADS_A_DECODER = 3
 """While one image is decoded, another is opened or scored and a third waits for its acknowledgement."""
 MODELS_SECONDS = 60.0
 """Longest wait for MLflow's first answer; after it images are passed over, for the batch lane to name."""
-FIRST_WAIT, LONGEST_WAIT = 0.2, 2.0
 KAFKA_SECONDS = 3.0
 CLOSE_SECONDS = 10.0
 
@@ -76,7 +72,6 @@ class Recogniser:
         settings: of this process.
         edges: what is outside.
         metrics: what is counted.
-        now: the clock, with a zone.
         models_seconds: longest wait for the registry's first answer.
     """
 
@@ -85,34 +80,36 @@ class Recogniser:
         settings: Settings,
         edges: Edges,
         metrics: Metrics,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
         models_seconds: float = MODELS_SECONDS,
     ) -> None:
         self._settings = settings
         self._edges = edges
         self._metrics = metrics
-        self._now = now
         self._models_seconds = models_seconds
-        self._answering = Answering(settings, edges.keys, edges.pool, edges.champions, now)
         self._under_way = UnderWay(MOST_IMAGES, MOST_BYTES)
-        self._queue: SimpleQueue[tuple[Record, Line] | None] = SimpleQueue()
         self._troubles = Troubles()
         self._stop = threading.Event()
         self._begun = threading.Event()
         self._no_models = f"MLflow at {settings.mlflow_url} has not said yet which models are champions."
         self._consuming: Consuming | None = None
-        self._threads = [
-            threading.Thread(target=self._work, name=f"answering-{number}", daemon=True)
-            for number in range(THREADS_A_DECODER * settings.decode_workers)
-        ]
+        self._workers = Workers(
+            THREADS_A_DECODER * settings.decode_workers,
+            Answering(settings, edges.keys, edges.pool, edges.champions, lambda: datetime.now(UTC)),
+            edges.deliverer,
+            self._under_way,
+            metrics,
+            self._troubles,
+            self._stop,
+            2 * settings.kafka_timeout_seconds,
+        )
         self._reader = threading.Thread(target=self._read, name="reading", daemon=True)
         metrics.show(lambda: self._under_way.images, lambda: self._under_way.bytes, self._behind)
 
     def start(self) -> None:
         """Start every thread; returns at once."""
         self._edges.champions.start()
-        for thread in [*self._threads, self._reader]:
-            thread.start()
+        self._workers.start()
+        self._reader.start()
 
     def close(self) -> None:
         """Leave the group, finish what is under way, let go of everything. Blocks for some `CLOSE_SECONDS`."""
@@ -120,10 +117,7 @@ class Recogniser:
         self._edges.champions.close()
         # The reader drains and commits while it leaves.
         self._reader.join(CLOSE_SECONDS)
-        for _ in self._threads:
-            self._queue.put(None)
-        for thread in self._threads:
-            thread.join(CLOSE_SECONDS / len(self._threads))
+        self._workers.end(CLOSE_SECONDS)
         self._edges.deliverer.close(CLOSE_SECONDS)
         self._edges.pool.close()
 
@@ -157,7 +151,12 @@ class Recogniser:
         while not self._stop.is_set():
             try:
                 self._consuming = Consuming(
-                    self._settings, self._under_way, self._hand_on, self._metrics, self._stop, self._edges.consumer
+                    self._settings,
+                    self._under_way,
+                    self._workers.hand_on,
+                    self._metrics,
+                    self._stop,
+                    self._edges.consumer,
                 )
                 self._consuming.run()
             except (PlatformFailure, KafkaException) as error:
@@ -191,75 +190,9 @@ class Recogniser:
                 extra={"fields": {"seconds": self._models_seconds}},
             )
 
-    def _hand_on(self, record: Record, line: Line) -> None:
-        self._queue.put((record, line))
-
-    def _work(self) -> None:
-        while (taken := self._queue.get()) is not None:
-            record, line = taken
-            answered = False
-            try:
-                answered = not line.closed and self._handle(record)
-            except Exception as error:
-                # A bug of ours, or of a library that met a new kind of poison: it costs its own record, no other, and
-                # the batch lane names the image.
-                fields = {"error": type(error).__name__, "partition": record.partition, "offset": record.offset}
-                log.exception("a record is passed over", extra={"fields": fields})
-                self._metrics.records.labels(FAILED).inc()
-                answered = True
-            finally:
-                self._under_way.end(record, line, answered=answered)
-
-    def _handle(self, record: Record) -> bool:
-        """Answer one record, however long it takes; False only where the end came first."""
-        wait = FIRST_WAIT
-        while True:
-            try:
-                outcome = self._answering.answer(record)
-                break
-            except TransientFailure as failure:
-                if not self._again(_what(failure), first_line(failure), wait):
-                    return False
-                wait = min(2 * wait, LONGEST_WAIT)
-        if not self._deliver(outcome.answers):
-            return False
-        self._metrics.records.labels(outcome.name).inc()
-        if outcome.name == NAMED:
-            self._metrics.seconds.observe(max(0.0, (self._now() - record.appended_at).total_seconds()))
-        return True
-
-    def _deliver(self, answers: Iterable[Answer]) -> bool:
-        """Have the broker keep the answers; False only where the end came first."""
-        left = list(answers)
-        wait = FIRST_WAIT
-        while left:
-            try:
-                futures = [self._edges.deliverer.submit(one.key, one.value, one.headers) for one in left]
-                for future in futures:
-                    self._acknowledged(future)
-            except (Problem, FutureTimeout) as problem:
-                why = (problem.log or problem.detail) if isinstance(problem, Problem) else "no acknowledgement in time"
-                if not self._again("kafka", why, wait):
-                    return False
-                wait = min(2 * wait, LONGEST_WAIT)
-                continue
-            for one in left:
-                self._metrics.answers.labels(one.model).inc()
-            left = []
-        return True
-
-    def _acknowledged(self, future: Future[Delivery]) -> None:
-        # The producer fails it by itself before; this is for one that is stuck.
-        future.result(2 * self._settings.kafka_timeout_seconds)
-
-    def _again(self, what: str, why: str, seconds: float) -> bool:
-        """Wait before another try, and say what for; False where the end came."""
-        self._metrics.retries.labels(what).inc()
-        return not self._rest(what, why, seconds)
-
-    def _rest(self, what: str, why: str, seconds: float = LONGEST_WAIT) -> bool:
+    def _rest(self, what: str, why: str) -> None:
         with self._troubles.waiting(what, why):
-            return self._stop.wait(seconds)
+            self._stop.wait(LONGEST_WAIT)
 
     def _behind(self) -> float:
         consuming = self._consuming
@@ -281,11 +214,7 @@ class Recogniser:
             return told
         try:
             self._edges.keys.platform_secret()
-            self._edges.keys.erased_ids(day_of(self._now()))
+            self._edges.keys.erased_ids(day_of(datetime.now(UTC)))
         except KeyUnavailable as error:
             return str(error)
         return "ok"
-
-
-def _what(failure: TransientFailure) -> str:
-    return "keys" if isinstance(failure, KeyUnavailable) else "decoding"

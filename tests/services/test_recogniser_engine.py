@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from concurrent.futures import Future
 
 import pytest
@@ -12,10 +13,10 @@ from resources.settings import Settings
 from services.door.delivery import Delivery
 from services.recogniser.answering import NAMED, Answer, Outcome
 from services.recogniser.consuming import group_config, group_of
-from services.recogniser.engine import Edges, Recogniser
 from services.recogniser.metrics import FAILED, Metrics
 from services.recogniser.troubles import Troubles
 from services.recogniser.under_way import Line, UnderWay
+from services.recogniser.workers import Workers
 from tests.resources.developing.bronze_rows import DAY, NOW, TOPIC, TOPIC_ID
 from transforms.landing_protocol import Position
 
@@ -79,24 +80,22 @@ class Broken:
 
 @pytest.mark.parametrize("where", ["answering", "delivering"])
 def test_a_record_that_meets_a_bug_is_counted_and_traced_and_the_next_is_answered(
-    where: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    where: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Bug prevented: one in answering was counted without a trace, one in delivering traced and not counted."""
-    broken, metrics = Broken(where), Metrics()
-    edges = Edges(keys=None, deliverer=broken, pool=None, champions=None)  # type: ignore[arg-type]
-    lane, line = Recogniser(Settings(), edges, metrics), Line()
-    monkeypatch.setattr(lane, "_answering", broken)
+    broken, metrics, under_way, line = Broken(where), Metrics(), UnderWay(2, 100), Line()
+    workers = Workers(1, broken, broken, under_way, metrics, Troubles(), threading.Event(), 1.0)  # type: ignore[arg-type]
     for offset in (5, 6):
         record = _record(offset)
-        lane._under_way.take(record, line)
-        lane._hand_on(record, line)
-    lane._queue.put(None)
-    lane._work()
+        under_way.take(record, line)
+        workers.hand_on(record, line)
+    workers.start()
+    workers.end(10)
     counted = {one: metrics.records.labels(one)._value.get() for one in (FAILED, NAMED)}
     assert counted == {FAILED: 1, NAMED: 1}
     (told,) = [one for one in caplog.records if one.levelname == "ERROR"]
     assert told.exc_info is not None and told.exc_info[0] is ValueError
-    assert (line.next, lane._under_way.images) == (7, 0)
+    assert (line.next, under_way.images) == (7, 0)
 
 
 def test_there_is_no_room_beyond_the_bounds_of_images_or_of_bytes() -> None:
