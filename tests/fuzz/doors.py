@@ -133,7 +133,7 @@ def _verifier() -> TokenVerifier:
 VERIFIER = _verifier()
 
 
-def _signed(header: bytes, claims: bytes) -> str:
+def signed(header: bytes, claims: bytes) -> str:
     """A token with our signature over any header and any claims."""
     signed = f"{seeds.url64(header)}.{seeds.url64(claims)}"
     algorithm = ECAlgorithm(ECAlgorithm.SHA256)
@@ -152,7 +152,7 @@ def token(data: bytes) -> None:
     header, claims = pieces(data, 2)
     for first in (header, seeds.TOKEN_HEADER):
         with refusal(TokenRefused):
-            proof = VERIFIER.judge(_signed(first, claims))
+            proof = VERIFIER.judge(signed(first, claims))
             "".join((proof.principal.subject, *proof.principal.groups)).encode()
             assert proof.expires.tzinfo is not None
 
@@ -176,7 +176,7 @@ def provider(data: bytes) -> None:
     Refused with OpenIdAway or OpenIdRefused."""
     description, keys, header, claims, told = pieces(data, 5)
     public = json.dumps({"keys": [{**json.loads(ECAlgorithm.to_jwk(SIGNING.public_key())), "kid": seeds.KID}]}).encode()
-    answer = told or json.dumps({"id_token": _signed(header, claims)}).encode()
+    answer = told or json.dumps({"id_token": signed(header, claims)}).encode()
     kept = seeds.CHALLENGE
     for known, published in ((seeds.DESCRIPTION, public), (description, public), (seeds.DESCRIPTION, keys)):
         with refusal(OpenIdAway, OpenIdRefused):

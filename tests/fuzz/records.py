@@ -6,6 +6,8 @@ from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 
+import pyarrow as pa
+
 from resources.key_objects import UnknownKey
 from resources.opening import Opened, Opener, Refused
 from resources.records import records_of
@@ -82,7 +84,7 @@ class _Keys:
         return frozenset({"e" * 26})
 
 
-class _Record:
+class Record:
     """Stands in for the client's message."""
 
     def __init__(self, data: bytes) -> None:
@@ -106,24 +108,33 @@ class _Record:
         return seeds.headers_in(self._headers) or None
 
 
+def landed(record: Record) -> pa.Table:
+    """The record as bronze has it."""
+    batch = Batch(ValueBuffer(64))
+    batch.add(3, [record])
+    return batch.table("images.raw", TOPIC_ID, "here", APPENDED)
+
+
+def opened(table: pa.Table, unsealed: str) -> Opened | Refused:
+    """What developing makes of it."""
+    (read,) = records_of(table.to_batches()[0])
+    return Opener(SimpleNamespace(max_image_bytes=4096, unsealed=unsealed), _Keys()).open(read)  # type: ignore[arg-type]
+
+
 @target(seeds.records)
 def landing(data: bytes) -> None:
     """Any record lands as it was sent, and is opened or given a verdict. Nothing is refused: there is no exception."""
-    record = _Record(data)
-    batch = Batch(ValueBuffer(64))
-    batch.add(3, [record])
-    table = batch.table("images.raw", TOPIC_ID, "here", APPENDED)
+    record = Record(data)
+    table = landed(record)
     table.validate(full=True)
     assert table.schema == RAW_IMAGES.schema
     (row,) = table.to_pylist()
     assert (row["key"], row["payload"]) == (record.key(), record.value())
-    sent, landed = record.headers(), row["headers"]
-    assert landed == (None if sent is None else [{"key": name, "value": value} for name, value in sent])
+    sent = record.headers()
+    assert row["headers"] == (None if sent is None else [{"key": name, "value": value} for name, value in sent])
     assert abs(row["day"] - row["timestamp"].date()) <= timedelta(days=1)
     for unsealed in ("accept", "quarantine"):
-        opener = Opener(SimpleNamespace(max_image_bytes=4096, unsealed=unsealed), _Keys())  # type: ignore[arg-type]
-        (read,) = records_of(table.to_batches()[0])
-        found = opener.open(read)
+        found = opened(table, unsealed)
         if isinstance(found, Refused):
             assert found.detail and found.detail.encode()
         else:

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 from datetime import UTC, date, datetime
+from hashlib import sha256
 from importlib import resources
 from pathlib import Path
 from types import SimpleNamespace
@@ -95,12 +96,13 @@ def records() -> list[bytes]:
     from transforms.envelope import seal
 
     stamp = int(NOON.timestamp() * 1000).to_bytes(8, "big")
-    said = Metadata("0" * 64, "image/png", "7", "alice", ("photographers",), "seven.png", NOON)
+    digest = sha256(b"an image").hexdigest()
+    said = Metadata(digest, "image/png", "7", "alice", ("photographers",), "seven.png", NOON)
     clear, value = seal(said, b"an image", id=ID, day=DAY, key=KEY, via="uploads", nonce=NONCE)
     plain = b"id=" + b"z" * 26 + b"\ncontent-type=image/png\nlabel=seven\nsha256="
     return [
         joined(stamp, ID.encode(), value, _lines(clear)),
-        joined(stamp, b"", b"an image", plain + b"0" * 64),
+        joined(stamp, b"", b"an image", plain + digest.encode()),
         joined(stamp, b"key", b"none", b"label"),
         joined(b"\x7f" * 8, b"key", b"", b"day=2026-11-24"),
         joined(b"\x80" + b"\0" * 7, b"key", b"image", b"day=1969-12-31\nday=2026-11-23"),
@@ -187,7 +189,7 @@ def forms() -> list[bytes]:
     return [
         joined(b"multipart/form-data; boundary=b", b"", body + b"--b--\r\n"),
         joined(b'multipart/form-data; boundary="b"', b"200", field + body + body + b"--b--\r\n"),
-        joined(b"multipart/form-data; boundary*=utf-8''b", b"", large + body + b"--b--\r\n"),
+        joined(b"multipart/form-data; boundary=b; charset=utf-8", b"", large + body + b"--b--\r\n"),
     ]
 
 

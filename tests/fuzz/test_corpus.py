@@ -12,12 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from access.policy import parse_policy
+from resources.opening import Opened
 from tests.fuzz import __main__ as command
+from tests.fuzz import doors, files, records, seeds
 from tests.fuzz.careless import careless
 from tests.fuzz.found import FOUND
-from tests.fuzz.harness import TARGETS, mutated, refusal
+from tests.fuzz.harness import TARGETS, mutated, pieces, refusal
+from transforms.envelope import clear_of
+from transforms.images import Developed, develop
 
-command.import_targets()
 ROOT = Path(__file__).parents[2]
 MUTATIONS = 150
 EVERY = pytest.mark.parametrize("name", sorted(TARGETS))
@@ -34,8 +38,8 @@ def _quiet() -> None:
 def test_seeds_and_mutations_of_them_are_taken_or_refused_as_documented(name: str) -> None:
     target = TARGETS[name]
     chance = random.Random(name)
-    seeds = target.seeds()
-    for data in [*seeds, b"", *(mutated(seeds, chance) for _ in range(MUTATIONS))]:
+    valid = target.seeds()
+    for data in [*valid, b"", *(mutated(valid, chance) for _ in range(MUTATIONS))]:
         try:
             target.run(data)
         except Exception as error:
@@ -48,19 +52,23 @@ def test_what_was_found_is_not_found_again(name: str, did: str, data: bytes) -> 
     TARGETS[name].run(data)
 
 
-def test_seeds_are_valid_so_that_the_search_begins_behind_the_first_refusal() -> None:
-    """Of these targets, which refuse most of what is mutated."""
-    from access.policy import parse_policy
-    from tests.fuzz import seeds
-    from tests.fuzz.files import LIMITS
-    from tests.fuzz.records import CLEAR
-    from transforms.envelope import clear_of
-    from transforms.images import Developed, develop
-
-    assert clear_of(seeds.headers_in(seeds.headers()[0])) == CLEAR
+def test_seeds_are_valid_so_that_a_search_begins_behind_the_first_refusal() -> None:
+    """Of those targets that refuse most of what is mutated."""
+    assert clear_of(seeds.headers_in(seeds.headers()[0])) == records.CLEAR
+    assert [
+        isinstance(records.opened(records.landed(records.Record(one)), "accept"), Opened) for one in seeds.records()
+    ] == [
+        True,
+        True,
+        False,
+        False,
+        True,
+    ]
     assert all(parse_policy(one.decode()) for one in seeds.policies())
-    developed = [isinstance(develop(one, LIMITS), Developed) for one in seeds.images()]
+    developed = [isinstance(develop(one, files.LIMITS), Developed) for one in seeds.images()]
     assert developed.count(False) == 3, "a drawing of vectors, a format that is not taken, and no image"
+    for one in seeds.tokens()[1:]:
+        assert doors.VERIFIER.judge(doors.signed(*pieces(one, 2))).principal.subject == "alice"
 
 
 def test_an_exception_that_is_no_documented_refusal_is_a_finding_and_so_is_a_refusal_without_words() -> None:
