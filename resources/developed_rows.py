@@ -8,7 +8,7 @@ more than a day off its envelope's day: a reader takes it from the key's name.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -71,10 +71,8 @@ class Resent:
     sealed: bool
 
 
-def good_row(
-    opened: Opened, developed: Developed, nonce: Callable[[], bytes] = lambda: os.urandom(NONCE_BYTES)
-) -> Good:
-    """The row of a developed image; `nonce` gives 12 bytes, new at each call."""
+def good_row(opened: Opened, developed: Developed) -> Good:
+    """The row of a developed image."""
 
     def seal(column: str, value: bytes | None) -> bytes | None:
         if value is None:
@@ -86,7 +84,7 @@ def good_row(
             id=opened.id,
             day=opened.key.day,
             key=opened.key,
-            nonce=nonce(),
+            nonce=os.urandom(NONCE_BYTES),
         )
 
     return Good(

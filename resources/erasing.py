@@ -14,7 +14,7 @@ older versions of the tables that are younger than an hour stay until upkeep rem
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -70,7 +70,6 @@ class Eraser:
         keys: the key store.
         life: the same, as its owner, who erases; who and why are kept in the audit log, which names no uploader.
         status: the projection.
-        now: the clock that the age of files is told by.
 
     Raises (every method): TransientFailure where a part is away; AuditUnavailable, and then nothing was done.
     """
@@ -81,9 +80,7 @@ class Eraser:
         keys: KeyStore,
         life: KeyLife,
         status: ImageStatus,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._now = now
         self._lake = lake
         self._keys = keys
         self._life = life
@@ -231,7 +228,7 @@ class Eraser:
     def _remove_older(self, spec: TableSpec, wanted: Wanted, days: Collection[date]) -> None:
         """Remove files of older versions with rows of it: an erasure that was stopped left them, or a compaction."""
         try:
-            older = unnamed_files(self._lake, spec, lambda day: day in days, self._now())
+            older = unnamed_files(self._lake, spec, lambda day: day in days, datetime.now(UTC))
         except TableMissing:
             return
         for day, path in older:

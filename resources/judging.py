@@ -67,7 +67,6 @@ def judge(
     pool: Decoder,
     known: KnownIds,
     seconds: defaultdict[str, float],
-    timer: Callable[[], float] = time.perf_counter,
 ) -> Judged:
     """Open and decode records; the time it took is added to `seconds` under `open` and `decode`.
 
@@ -76,7 +75,7 @@ def judge(
     """
     judged = Judged()
     suspects: list[Opened] = []
-    _decode(records, opener, pool, judged, lambda id: known.maybe_processed(id), suspects, seconds, timer)
+    _decode(records, opener, pool, judged, lambda id: known.maybe_processed(id), suspects, seconds)
     of_sealed = known.confirm_processed((one.id for one in suspects if one.sealed), sealed=True)
     of_plain = known.confirm_processed(one.id for one in suspects if not one.sealed)
     mistaken = []
@@ -86,7 +85,7 @@ def judge(
         else:
             mistaken.append(one.record)
     if mistaken:
-        _decode(mistaken, opener, pool, judged, lambda id: False, [], seconds, timer)
+        _decode(mistaken, opener, pool, judged, lambda id: False, [], seconds)
     return judged
 
 
@@ -98,7 +97,6 @@ def _decode(
     is_known: Callable[[str], bool],
     suspects: list[Opened],
     seconds: defaultdict[str, float],
-    timer: Callable[[], float],
 ) -> None:
     under_way: deque[Opened] = deque()
     opening = 0.0
@@ -106,9 +104,9 @@ def _decode(
     def images() -> Iterator[bytes | memoryview]:
         nonlocal opening
         for record in records:
-            began = timer()
+            began = time.perf_counter()
             result = opener.open(record)
-            opening += timer() - began
+            opening += time.perf_counter() - began
             if isinstance(result, Refused):
                 judged.refused.append(bad_row(result))
             elif is_known(result.id):
@@ -117,7 +115,7 @@ def _decode(
                 under_way.append(replace(result, image=b""))
                 yield result.image
 
-    began = timer()
+    began = time.perf_counter()
     for verdict in pool.map(images()):
         opened = under_way.popleft()
         if isinstance(verdict, Developed):
@@ -127,4 +125,4 @@ def _decode(
             refused = Refused(opened.record, verdict.reason, verdict.detail, opened.id, opened.pseudonym, *believed)
             judged.refused.append(bad_row(refused))
     seconds["open"] += opening
-    seconds["decode"] += timer() - began - opening
+    seconds["decode"] += time.perf_counter() - began - opening

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,10 +33,9 @@ class KeyTrail:
         who: identity of this process.
     """
 
-    def __init__(self, path: Path, who: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(self, path: Path, who: str) -> None:
         self._path = path
         self._who = who
-        self._now = now
 
     def __call__(self, key: str) -> None:
         """Append a line.
@@ -46,7 +44,7 @@ class KeyTrail:
             KeyUnavailable: it could not be written, and the key must not be given out.
         """
         said = {
-            "time": self._now().isoformat(timespec="milliseconds"),
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "who": self._who,
             "pid": os.getpid(),
             "key": key,

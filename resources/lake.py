@@ -10,8 +10,7 @@ Limits: identifiers cannot be listed, only asked for by name.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import date
 
@@ -57,13 +56,12 @@ class Lake:
     Args:
         root: folder or URI.
         storage: how it is reached; needed for a URI.
-        clock: seconds since 1970, for the time stamps in the log.
     """
 
-    def __init__(self, root: str, storage: Storage | None = None, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, root: str, storage: Storage | None = None) -> None:
         self.root = root.rstrip("/")
         self.storage = storage or Storage(self.root)
-        self._commits = Commits(self.root, self.storage, clock)
+        self._commits = Commits(self.root, self.storage)
 
     def uri(self, name: str) -> str:
         """Where the table `group/table` lies."""

@@ -7,6 +7,7 @@ here and not by the commit's hook, for a hook that fails (a full disk) reports a
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TypeVar
@@ -60,13 +61,11 @@ class Commits:
     Args:
         root: folder or URI.
         storage: how it is reached.
-        clock: seconds since 1970, for the time stamps in the log.
     """
 
-    def __init__(self, root: str, storage: Storage, clock: Callable[[], float]) -> None:
+    def __init__(self, root: str, storage: Storage) -> None:
         self._root = root
         self._storage = storage
-        self._clock = clock
 
     def identifier(self, handle: DeltaTable, app_id: str) -> int | None:
         """Version of a transaction identifier in the handle's snapshot; None when it was never written."""
@@ -97,7 +96,7 @@ class Commits:
             raise ValueError(
                 f"Table {spec.name}, version {handle.version()}, has no file {unknown[0]}: take paths from this handle."
             )
-        removed_at = int(self._clock() * 1000)
+        removed_at = int(time.time() * 1000)
         return [
             RemoveAction(
                 path,
@@ -157,7 +156,7 @@ class Commits:
             file.path,
             file.size,
             file.partition_values,
-            int(self._clock() * 1000),
+            int(time.time() * 1000),
             data_change=True,
             stats=file.statistics,
         )

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,7 +51,6 @@ class ModelRegistry:
 
     Args:
         url: where runs are kept.
-        now: the time that moves are stamped with, with a zone.
         registry_url: where models are registered, if not there.
         schema: what stands before the names of models in the registry, as CATALOG.SCHEMA of Unity Catalog.
         experiment: whose runs they are.
@@ -62,7 +61,6 @@ class ModelRegistry:
     def __init__(
         self,
         url: str,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
         *,
         registry_url: str = "",
         schema: str = "",
@@ -71,7 +69,6 @@ class ModelRegistry:
         client: Path | None = None,
     ) -> None:
         self.url = url
-        self._now = now
         self._registry_url = registry_url or url
         self._prefix = f"{schema}." if schema else ""
         self._experiment_name = experiment
@@ -162,7 +159,7 @@ class ModelRegistry:
     def move(self, to: Version, alias: str, *, who: str, why: str) -> Version:
         """Point an alias to a version, and note at that version who did it, when and why, before it moves."""
         before = self.at(to.model, alias)
-        when = f"{self._now().astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+        when = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
         told = {"when": when, "who": who, "why": why, "alias": alias, "before": before.version if before else ""}
         with self._named(f"make version {to.version} of {to.model} {alias}"):
             name = self._prefix + to.model

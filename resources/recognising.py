@@ -59,7 +59,6 @@ def recognise_all(
     keys: Keys,
     registry: Registry,
     families: Sequence[Family],
-    now: Callable[[], datetime] = lambda: datetime.now(UTC),
     progress: Callable[[Family, int, int], None] | None = None,
     far: Compute | None = None,
 ) -> list[Recognised]:
@@ -78,7 +77,7 @@ def recognise_all(
                 progress(family, n, total)
 
         try:
-            done.append(recognise(lake, keys, registry, family, now, told, far))
+            done.append(recognise(lake, keys, registry, family, progress=told, far=far))
         except (ModelMissing, ModelBroken) as failure:
             failed.append(failure)
     if failed:

@@ -12,7 +12,7 @@ Limits: what the broker no longer holds cannot be had. Developing is not repeate
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -101,7 +101,6 @@ def reland(
     who: str,
     why: str,
     dry_run: bool = True,
-    now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Relanded:
     """Write the rows that bronze lacks among what landed from an offset on, as they stand in the topic.
 
@@ -136,7 +135,7 @@ def reland(
     if dry_run or not readable:
         return Relanded(gaps)
     info = {"darkroom": "reland", "who": who, "why": why, "gaps": "; ".join(gap.sentence for gap in gaps)}
-    records, commits = _write(settings, lake, topic.table, handle, state, readable, info, now)
+    records, commits = _write(settings, lake, topic.table, handle, state, readable, info)
     return Relanded(gaps, records, commits, written=True)
 
 
@@ -170,7 +169,6 @@ def _write(
     state: TopicState,
     missing: Mapping[int, np.ndarray],
     info: Mapping[str, str],
-    now: Callable[[], datetime],
 ) -> tuple[int, int]:
     """Read and commit; returns records and commits."""
     from confluent_kafka import Consumer, TopicPartition
@@ -185,7 +183,7 @@ def _write(
 
     def commit(batch: Batch) -> None:
         nonlocal records, commits, before
-        rows = batch.table(state.topic, state.topic_id, settings.origin_cluster, now())
+        rows = batch.table(state.topic, state.topic_id, settings.origin_cluster, datetime.now(UTC))
         following = (before or 0) + 1
         lake.append(handle, spec, rows, {counter: following}, info, after={counter: before})
         records, commits, before = records + len(batch), commits + 1, following

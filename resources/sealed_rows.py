@@ -9,7 +9,7 @@ by it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from resources.key_objects import KeyDestroyed, UnknownKey
@@ -24,12 +24,10 @@ class SealedRows:
 
     Args:
         keys: the key store.
-        nonce: 12 bytes, new at each call.
     """
 
-    def __init__(self, keys: Keys, nonce: Callable[[], bytes] = lambda: os.urandom(NONCE_BYTES)) -> None:
+    def __init__(self, keys: Keys) -> None:
         self._keys = keys
-        self._nonce = nonce
         self._opened: dict[str, DataKey | None] = {}
 
     def key(self, name: str) -> DataKey | None:
@@ -65,5 +63,5 @@ class SealedRows:
         if key is None:
             raise ValueError(f"The data key {row['key']} was destroyed or never held: nothing is sealed under it.")
         return seal_field(
-            value, table=spec.name, column=column, id=row["id"], day=key.day, key=key, nonce=self._nonce()
+            value, table=spec.name, column=column, id=row["id"], day=key.day, key=key, nonce=os.urandom(NONCE_BYTES)
         )
