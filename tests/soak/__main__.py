@@ -8,10 +8,10 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.soak import links
+from tests.soak import leaders, links
 from tests.soak.leaders import strike_leaders
 from tests.soak.report import put_into, table
-from tests.soak.siege import fresh_seed, soak
+from tests.soak.siege import Outcome, fresh_seed, soak
 
 
 def main() -> int:
@@ -27,16 +27,22 @@ def main() -> int:
         return links.again_in_own_network()
     seed = fresh_seed() if asked.seed is None else asked.seed
     outcome = soak(asked.minutes, seed, _say)
-    _say("three brokers: leaders are killed")
+    # Half an hour's figures do not wait for what comes after them.
+    _tell(outcome, None, asked.page)
+    _say("three brokers: leaders are killed, and cut off")
     with tempfile.TemporaryDirectory(prefix="darkroom-brokers-") as folder:
         brokers = strike_leaders(Path(folder), max(3, round(asked.minutes / 2)), seed, _say)
-    print("\n".join(table(outcome, brokers)))
-    if asked.page is not None:
-        asked.page.write_text(put_into(asked.page.read_text(), outcome, brokers, datetime.now(UTC).date()))
+    _tell(outcome, brokers, asked.page)
     again = f"make soak MINUTES={asked.minutes:g} SEED={seed}"
     broken = [*outcome.broken, *brokers.broken]
     print(f"\n{'BROKEN' if broken else 'Nothing lost, nothing doubled'}. The same again: {again}")
     return 1 if broken else 0
+
+
+def _tell(outcome: Outcome, brokers: leaders.Outcome | None, page: Path | None) -> None:
+    _say("\n".join(table(outcome, brokers)))
+    if page is not None:
+        page.write_text(put_into(page.read_text(), outcome, brokers, datetime.now(UTC).date()))
 
 
 def _say(line: str) -> None:

@@ -61,6 +61,11 @@ class Brokers:
         """Where a broker listens, to clients and to the other brokers."""
         return [self._ports[f"{kind}{number}"] for kind in ("client", "controller")]
 
+    def told(self, topic: str) -> str:
+        """Leader and replicas in sync of each partition, and the last lines of the brokers' log, for people."""
+        lines = (self._folder / "brokers.log").read_text(errors="replace").splitlines()[-40:]
+        return "\n".join([str(self._partitions(topic)), *lines])
+
     def leaders(self, topic: str) -> dict[int, int]:
         """The broker that leads each partition."""
         return {partition: leader for partition, (leader, _) in self._partitions(topic).items()}

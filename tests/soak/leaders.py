@@ -22,7 +22,6 @@ from resources.failures import PlatformFailure, TransientFailure
 from resources.kafka import ensure_topic, producer_config, watermarks
 from resources.lake import open_lake
 from resources.landing import Lander
-from tests.services.live import until
 from tests.soak import links
 from tests.soak.brokers import NUMBERS, Brokers
 from tests.system.history import RAW, read
@@ -31,6 +30,8 @@ PARTITIONS = 3
 AWAY_SECONDS = (3.0, 8.0)
 """How long a broker stays dead: past the time after which another leads."""
 
+LED_SECONDS = 120.0
+"""So long after a kill a partition has a leader again at the latest."""
 CUT_SECONDS = (8.0, 45.0)
 """Beyond the half minute after which a leader no longer waits for those who do not copy."""
 
@@ -167,7 +168,10 @@ def strike_leaders(folder: Path, strikes: int, seed: int, say: Callable[[str], N
                 brokers.kill(*struck)
                 time.sleep(chosen.uniform(*AWAY_SECONDS))
                 if len(struck) == 1:
-                    until(lambda: brokers.leaders(topic)[partition] in others, 60)  # noqa: B023 - asked at once
+                    if not _led_by(brokers, topic, partition, others):
+                        told = brokers.told(topic)
+                        outcome.broken.append(f"nobody led partition {partition} {LED_SECONDS:.0f} s after {leader}")
+                        say(f"nobody leads partition {partition}; the brokers tell of {told}")
                     outcome.led_anew += 1
                 outcome.kills += len(struck)
                 outcome.quorums_lost += len(struck) > 1
@@ -183,6 +187,15 @@ def strike_leaders(folder: Path, strikes: int, seed: int, say: Callable[[str], N
     finally:
         brokers.stop()
     return outcome
+
+
+def _led_by(brokers: Brokers, topic: str, partition: int, others: list[int]) -> bool:
+    ending = time.monotonic() + LED_SECONDS
+    while brokers.leaders(topic)[partition] not in others:
+        if time.monotonic() > ending:
+            return False
+        time.sleep(0.3)
+    return True
 
 
 def differences(brokers: Brokers, outcome: Outcome) -> Iterator[str]:

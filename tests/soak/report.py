@@ -13,9 +13,9 @@ from tests.soak.plan import by_kind
 from tests.soak.siege import Outcome
 
 
-def table(outcome: Outcome, brokers: leaders.Outcome) -> Iterator[str]:
+def table(outcome: Outcome, brokers: leaders.Outcome | None) -> Iterator[str]:
     """Lines of Markdown: the figures, then each kind of fault with how soon images were taken again; then what became
-    of three brokers."""
+    of three brokers, where that is known already."""
     refused = ", ".join(f"{count} x {name}" for name, count in sorted(outcome.refused.items())) or "none"
     jobs = ", ".join(f"{name} {count}" for name, count in sorted(outcome.jobs.items()))
     yield "| figure | value |"
@@ -35,6 +35,9 @@ def table(outcome: Outcome, brokers: leaders.Outcome) -> Iterator[str]:
     for kind, count in by_kind(outcome.strikes).items():
         times = sorted(outcome.recovery.get(kind, [])) or [0.0]
         yield f"| {kind} | {count} | {times[len(times) // 2]:.1f}, {times[-1]:.1f} |"
+    yield from (f"\n- **Broken**: {said}" for said in outcome.broken)
+    if brokers is None:
+        return
     yield ""
     yield "| three brokers, of which two have what is acknowledged | value |"
     yield "| --- | --- |"
@@ -45,14 +48,13 @@ def table(outcome: Outcome, brokers: leaders.Outcome) -> Iterator[str]:
     yield f"| given up by the producer, to be sent again | {brokers.refused.total():,} |"
     yield f"| longest time without an acknowledgement | {brokers.longest_stall:.0f} s |"
     yield f"| promises broken | {len(brokers.broken)} |"
-    for said in (*outcome.broken, *brokers.broken):
-        yield f"\n- **Broken**: {said}"
+    yield from (f"\n- **Broken**: {said}" for said in brokers.broken)
 
 
 BEGIN, END = "<!-- printed by make soak -->", "<!-- end -->"
 
 
-def put_into(page: str, outcome: Outcome, brokers: leaders.Outcome, today: date) -> str:
+def put_into(page: str, outcome: Outcome, brokers: leaders.Outcome | None, today: date) -> str:
     """A page with the outcome between its two marks, in the place of what stood there.
 
     Raises:
