@@ -27,6 +27,7 @@ from resources.data_files import read_file, unnamed_files
 from resources.failures import PermanentFailure
 from resources.lake import TableMissing
 from resources.lake_commits import until_committed
+from resources.lake_failures import FileGone
 from resources.parquet_writer import discard
 from resources.whose_rows import Wanted, matches, which_of
 from transforms.names import ID, KeyName, pseudonym
@@ -234,7 +235,7 @@ class Eraser:
         for day, path in older:
             try:
                 holds = which_of(self._lake, spec, {"path": path, "partition.day": day}, wanted).any()
-            except (pa.ArrowInvalid, FileNotFoundError):
+            except (pa.ArrowInvalid, FileGone):
                 continue  # half a file of a killed writer, which nobody can read and upkeep removes; or gone by now
             if holds:
                 with self._lake.reading(spec.name) as (filesystem, folder):

@@ -45,6 +45,10 @@ class LakeUnavailable(TransientFailure):
     """The lake's storage answered with an error that is none of the above."""
 
 
+class FileGone(LakeUnavailable):
+    """A file that was named is not there: upkeep, a purge or an erasure was quicker. Another look knows better."""
+
+
 @contextmanager
 def named(root: str, what: str) -> Iterator[None]:
     """Give errors of the storage our names inside the block.
@@ -90,7 +94,8 @@ def answered(root: str, what: str, error: BaseException) -> LakeDenied | LakeUna
                 {"root": root, "code": code},
             )
     told = code or first_line(error)
-    return LakeUnavailable(
+    kind = FileGone if isinstance(error, FileNotFoundError) else LakeUnavailable
+    return kind(
         f"The lake at {root} answered with an error: tried to {what}, got {told}.", {"root": root, "code": code or ""}
     )
 

@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from resources import data_files
+from resources import data_files, erasing
 from resources.erasing import DayHeld, Eraser, NothingToErase
 from resources.key_life import KeyLife
 from resources.key_objects import KeyDestroyed
@@ -207,6 +207,17 @@ def test_killed_at_any_step_it_is_finished_by_the_next(
     assert stage.lie_on_disk() == {whose for whose in stage.words if whose[0] == "bob"}
     again = stage.eraser().erase_uploader("ada")
     assert again.rows == {}, "and again finds nothing"
+
+
+def test_a_file_of_an_older_version_that_upkeep_takes_meanwhile_stops_nothing(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def and_one_more(*given: object) -> list[tuple[date, str]]:
+        return [(DAYS[0], f"day={DAYS[0]}/gone.parquet"), *data_files.unnamed_files(*given)]  # type: ignore[bad-argument-type]
+
+    monkeypatch.setattr(erasing, "unnamed_files", and_one_more)
+    stage.eraser().erase_uploader("ada")
+    assert stage.lie_on_disk() == {whose for whose in stage.words if whose[0] == "bob"}
 
 
 def test_what_is_held_is_not_erased_until_it_is_released(stage: Stage) -> None:
