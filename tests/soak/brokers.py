@@ -9,6 +9,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from confluent_kafka import KafkaException
+
 from resources.kafka import MAX_RECORD_BYTES, Admin
 from resources.settings import Settings
 from stack.kafka import as_properties, jars, java
@@ -21,6 +23,10 @@ HEAP = "256m"
 SESSION_SECONDS = 3.0
 """After so long a broker that is dead is known to be, and another leads."""
 STEADY_SECONDS = 2 * SESSION_SECONDS
+
+
+Partitions = dict[int, tuple[int, list[int]]]
+"""By number: the broker that leads, and those that have what it has."""
 
 
 class Brokers:
@@ -70,28 +76,34 @@ class Brokers:
         """The broker that leads each partition."""
         return {partition: leader for partition, (leader, _) in self._partitions(topic).items()}
 
-    def wait_in_sync(self, topic: str, seconds: float = 120) -> None:
-        """Until every replica of a topic has what its leader has, and has had it for STEADY_SECONDS.
+    def wait_in_sync(self, topic: str, seconds: float = 300) -> None:
+        """Until every replica of a topic has what its leader has, by each broker's word, and for STEADY_SECONDS.
 
         Who was killed has to copy before it may lead again; where two were, a third that is struck before that takes
-        the only copy along, and nobody leads until it is back. For a moment after a start the brokers tell of replicas
-        as they were before the kill.
+        the only copy along, and nobody leads until it is back. The third tells of replicas as they were before the
+        kill, until the two have started and outvoted it: on a busy machine that is a minute.
         """
         since = time.monotonic()
 
         def in_sync() -> bool:
             nonlocal since
-            found = self._partitions(topic)
-            if not found or any(len(replicas) < len(NUMBERS) for _, replicas in found.values()):
+            told = [self._told_by(number, topic) for number in NUMBERS]
+            if any(not found or any(len(isr) < len(NUMBERS) for _, isr in found.values()) for found in told):
                 since = time.monotonic()
             return time.monotonic() - since > STEADY_SECONDS
 
         until(in_sync, seconds)
 
-    def _partitions(self, topic: str) -> dict[int, tuple[int, list[int]]]:
-        client = Admin(self.settings)
-        told = client.client.list_topics(topic, timeout=10).topics[topic].partitions
-        return {number: (one.leader, list(one.isrs)) for number, one in told.items()}
+    def _told_by(self, number: int, topic: str) -> Partitions:
+        """What one broker knows; nothing of one that does not answer yet."""
+        alone = {"kafka_bootstrap": f"127.0.0.1:{self._ports[f'client{number}']}"}
+        try:
+            return _partitions(self.settings.model_copy(update=alone), topic, 2)
+        except KafkaException:
+            return {}
+
+    def _partitions(self, topic: str) -> Partitions:
+        return _partitions(self.settings, topic, 10)
 
     def _java(self, *arguments: str) -> subprocess.Popen[bytes]:
         line = [str(java()), "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", f"{jars(Settings())}/*"]
@@ -124,3 +136,8 @@ class Brokers:
             "log.cleaner.dedupe.buffer.size": 8 * 1024 * 1024,
         }
         return {name: str(value) for name, value in values.items()}
+
+
+def _partitions(settings: Settings, topic: str, seconds: float) -> Partitions:
+    told = Admin(settings).client.list_topics(topic, timeout=seconds).topics[topic].partitions
+    return {number: (one.leader, list(one.isrs)) for number, one in told.items()}
