@@ -34,6 +34,7 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401
 )
 
+from transforms import tiff_compression
 from transforms.image_formats import TAKEN, kind_of, other_image, taken_format, webp_size
 from transforms.reasons import Reason
 
@@ -123,6 +124,8 @@ def open_header(image: bytes, limits: Limits) -> tuple[str, Image.Image] | Rejec
         return Rejected(Reason.CORRUPT, f"The bytes begin like {name}, and its header cannot be read.")
     except _BROKEN as error:
         return _judged(name, error)
+    if name == "TIFF" and (refused := tiff_compression.refusal(image)) is not None:
+        return Rejected(*refused)
     width, height = picture.size
     if width < 1 or height < 1:
         return Rejected(Reason.CORRUPT, f"The {name} header declares {width} x {height} pixels.")

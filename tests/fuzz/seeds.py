@@ -132,7 +132,11 @@ def images() -> list[bytes]:
         (colour, "TIFF", {"compression": "tiff_lzw"}),
         (colour, "TIFF", {"compression": "tiff_adobe_deflate", "exif": turned}),
         (colour.convert("F"), "TIFF", {}),
-        (colour.convert("1"), "TIFF", {"compression": "group4"}),
+        (colour.convert("1"), "TIFF", {"compression": "tiff_ccitt"}),
+        (colour.convert("1"), "TIFF", {"compression": "group3"}),
+        (colour, "TIFF", {"compression": "jpeg"}),
+        (colour, "TIFF", {"compression": "packbits"}),
+        (colour, "TIFF", {"compression": "zstd"}),
         (colour, "BMP", {}),
         (colour.convert("P"), "BMP", {}),
     ]
