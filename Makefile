@@ -11,7 +11,7 @@ export VIRTUAL_ENV := $(abspath $(VENV))
 # uv trusts whom the machine trusts, as pip does: a company's proxy has a certificate of its own.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help demo test check bench soak fuzz up down clean lock lock-jars install install-dev install-spark jars jars-s3 jars-spark jars-spark-kafka peers chromium azurite slapd nftables format screenshots
+.PHONY: help demo test check bench soak fuzz up down clean lock lock-jars install install-dev install-spark jars jars-s3 jars-spark jars-spark-kafka peers chromium azurite slapd nftables atheris format screenshots
 
 help:  ## list the targets
 	@awk 'BEGIN {FS = ":.*##"} /^[a-z-]+:.*##/ {printf "  %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ demo: $(if $(filter spark,$(COMPUTE)),install-spark,install) jars $(if $(filter 
 	$(if $(COMPUTE),DARKROOM_COMPUTE=$(COMPUTE)) $(BIN)/darkroom up $(if $(LAKE),--lake $(LAKE))
 	$(BIN)/darkroom demo
 
-test: install-dev jars jars-s3 jars-spark chromium azurite slapd nftables  ## every test, against real servers of its own
+test: install-dev jars jars-s3 jars-spark chromium azurite slapd nftables atheris  ## every test, against real servers of its own
 	$(BIN)/python -m pytest $(LANES)
 # The stack's tests mostly wait: those that need none run beside them (tests/lanes.py). A worker that crashes ends the run.
 LANES = --numprocesses 2 --max-worker-restart 0
@@ -104,6 +104,10 @@ nftables:
 	@command -v nft >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 && apt-get update --quiet=2 \
 		&& DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 --no-install-recommends nftables iproute2; } \
 		|| echo "nft was not found and not installed: the soak will cut no links."
+
+# There are wheels for Linux on x86-64 alone.
+atheris: $(VENV)/.dev
+	@$(MAKE) --no-print-directory --silent $(VENV)/.fuzz || echo "atheris was not installed: the test of its search will skip."
 
 # Azure's storage as a local server, for the lake's tests alone; without npm they skip and say so.
 azurite: $(VENV)/.dev
