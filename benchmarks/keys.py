@@ -132,7 +132,7 @@ def _key() -> tuple[str, DataKey, Metadata, str]:
 
 
 class _NoStatus:
-    def forget(self, last: date, kept: Sequence[date]) -> int:
+    def forget(self, last: date, kept: Sequence[date], people: Sequence[tuple[date, str]] = ()) -> int:
         return 0
 
 

@@ -15,6 +15,7 @@ from benchmarks import (
     developing,
     dimension,
     growth,
+    keys,
     landing,
     lane,
     learning,
@@ -58,6 +59,12 @@ def test_developing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     *speeds, quality = developing.run()
     assert all(figure.value > 0 for figure in speeds)
     assert quality.unit == "dB" and abs(quality.value) < 6, "thumbnails of the same picture"
+
+
+def test_what_sealing_and_a_purge_cost_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, size in {"ROUNDS": 1, "AT_ONCE": 5, "DAY_ROWS": 400}.items():
+        monkeypatch.setattr(keys, name, size)
+    assert all(figure.value > 0 for figure in keys.run())
 
 
 def test_training_and_naming_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
